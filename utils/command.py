@@ -1,0 +1,61 @@
+"""What every program's command line has in common: one-line messages and exit statuses.
+
+0 means that everything was done, 1 that some data was bad or some image failed, 2 that the
+command itself was wrong.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class DataError(Exception):
+    """Data that cannot be used. The message names the file, the fault and the remedy."""
+
+
+class UsageError(Exception):
+    """A command that cannot be carried out. The message names the option and what is right."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that reports a wrong command in one line.
+
+    Options must be written in full, and the program's docstring is its ``--help``, as it stands.
+    """
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def run_program(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run a program's `main` on the command line's arguments and exit with its status.
+
+    Parameters
+    ----------
+    main : callable
+        Takes the list of arguments, returns the exit status. A `DataError` or an `OSError` that
+        it raises ends the program with one line and status 1, a `UsageError` with status 2.
+    """
+    program = os.path.basename(sys.argv[0])
+    try:
+        status = main(sys.argv[1:])
+    except UsageError as error:
+        status, message = 2, f"{error} (see {program} --help)"
+    except (DataError, OSError) as error:
+        status, message = 1, str(error)
+    except KeyboardInterrupt:
+        status, message = 128 + signal.SIGINT, "interrupted"
+    else:
+        sys.exit(status)
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
