@@ -55,6 +55,24 @@ def truth_name(name: str) -> str:
     return name.split("_kernel")[0]
 
 
+def find_truth(path: str | Path) -> Path | None:
+    """Find the sharp image in the folder ``gt/`` beside a blurry image.
+
+    Parameters
+    ----------
+    path : str or Path
+        The blurry image's file.
+
+    Returns
+    -------
+    Path or None
+        The file whose name is `truth_name`'s, with any suffix; None where there is none.
+    """
+    folder, name = Path(path).parent / "gt", truth_name(Path(path).stem)
+    candidates = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    return next((file for file in candidates if file.is_file()), None)
+
+
 def read_gray(path: str | Path) -> np.ndarray:
     """Read an image file as luminance.
 

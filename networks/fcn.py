@@ -1,0 +1,44 @@
+"""Gk, the kernel network: one hidden layer and a softmax.
+
+References
+----------
+.. [1] D. Ren, K. Zhang, Q. Wang, Q. Hu, W. Zuo, "Neural Blind Deconvolution Using Deep Priors",
+   CVPR 2020, section 3.2.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class KernelNetwork(nn.Module):
+    """Gk: maps a fixed random vector to a blur kernel.
+
+    The softmax makes every kernel non-negative with sum 1.
+
+    Parameters
+    ----------
+    kernel_size : tuple of int
+        Height and width of the kernel in pixels.
+    inputs : int
+        Length of the random vector.
+    hidden : int
+        Width of the hidden layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> k = KernelNetwork((15, 13))(torch.rand(200))
+    >>> k.shape, round(k.sum().item(), 5)
+    (torch.Size([1, 1, 15, 13]), 1.0)
+    """
+
+    def __init__(self, kernel_size: tuple[int, int], inputs: int = 200, hidden: int = 1000):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.hidden = nn.Linear(inputs, hidden)
+        self.output = nn.Linear(hidden, kernel_size[0] * kernel_size[1])
+
+    def forward(self, zk: Tensor) -> Tensor:
+        """Map the vector (inputs,) to the kernel (1, 1, kh, kw)."""
+        entries = F.softmax(self.output(F.relu6(self.hidden(zk))), dim=-1)
+        return entries.view(1, 1, *self.kernel_size)

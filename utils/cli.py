@@ -1,0 +1,213 @@
+"""The options that all scripts share."""
+
+import fnmatch
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from utils.command import DataError, Parser
+from utils.deblur import choose_device
+from utils.images import list_images
+from utils.recipe import Recipe, recipes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command line asks for.
+
+    Parameters
+    ----------
+    images : list of Path
+        The blurry images, in order.
+    save_path : Path
+        Folder of the results.
+    recipe_name : str
+        The recipe's name.
+    recipe : Recipe
+        The recipe, with the number of iterations that was asked for.
+    kernel_size : tuple of int or None
+        Height and width for all images; None where each image's name decides.
+    save_frequency : int
+        Iterations from one refreshing of the results to the next.
+    seed : int
+        The random seed.
+    device : str
+        A device that is there (see `utils.deblur.choose_device`).
+    overwrite : bool
+        Whether results that were made with other settings are replaced.
+    """
+
+    images: list[Path]
+    save_path: Path
+    recipe_name: str
+    recipe: Recipe
+    kernel_size: tuple[int, int] | None
+    save_frequency: int
+    seed: int
+    device: str
+    overwrite: bool
+
+
+def parse_options(
+    arguments: list[str],
+    description: str,
+    *,
+    data_path: str,
+    save_path: str,
+    recipe: Recipe,
+    where_to_get: str,
+) -> Options:
+    """Read a script's command line and look up the images that it names.
+
+    Parameters
+    ----------
+    arguments : list of str
+        The command line without the program's name.
+    description : str
+        The script's docstring, which becomes its ``--help``.
+    data_path, save_path : str
+        The script's default folders.
+    recipe : Recipe
+        The script's default recipe.
+    where_to_get : str
+        How to get the images; said where the default folder is missing or empty.
+
+    Returns
+    -------
+    Options
+        With at least one image.
+
+    Raises
+    ------
+    DataError
+        If there are no such images.
+    SystemExit
+        If the command is wrong (status 2), or asks for ``--help``.
+    """
+    choices = recipes(recipe)
+    parser = Parser(description)
+    parser.add_argument(
+        "--data_path",
+        nargs="+",
+        default=[data_path],
+        metavar="PATH",
+        help=f"a folder of blurry images, or image files ({data_path})",
+    )
+    parser.add_argument(
+        "--save_path", default=save_path, metavar="FOLDER", help=f"for the results ({save_path})"
+    )
+    parser.add_argument("--only", metavar="GLOB", help="restore only the names that match")
+    parser.add_argument(
+        "--recipe", choices=choices, default="default", help="the schedule (default)"
+    )
+    parser.add_argument(
+        "--num_iter", type=int, metavar="N", help="change the length, and nothing else"
+    )
+    parser.add_argument(
+        "--kernel_size",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="size, or height and width, in place of what the name says",
+    )
+    parser.add_argument(
+        "--save_frequency",
+        type=int,
+        default=100,
+        metavar="N",
+        help="refresh the results every N iterations (100)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (0)")
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (auto)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results made with other settings"
+    )
+    given = parser.parse_args(arguments)
+
+    for option in ("num_iter", "save_frequency"):
+        value = getattr(given, option)
+        if value is not None and value < 1:
+            parser.error(f"--{option} {value}: must be 1 or more")
+    if not 0 <= given.seed < 2**63:
+        parser.error(f"--seed {given.seed}: must lie between 0 and 2^63 - 1")
+    if given.kernel_size:
+        shown = " ".join(map(str, given.kernel_size))
+        if len(given.kernel_size) > 2:
+            parser.error(f"--kernel_size {shown}: takes one number, or height and width")
+        if any(size < 3 or size % 2 == 0 for size in given.kernel_size):
+            parser.error(f"--kernel_size {shown}: must be odd and 3 or more")
+    try:
+        choose_device(given.device)
+    except ValueError as error:
+        parser.error(f"--device: {error}")
+
+    images = find_images(given.data_path, given.only, where_to_get)
+    recipe = choices[given.recipe]
+    return Options(
+        images=images,
+        save_path=Path(given.save_path),
+        recipe_name=given.recipe,
+        recipe=replace(recipe, num_iter=given.num_iter or recipe.num_iter),
+        kernel_size=(given.kernel_size[0], given.kernel_size[-1]) if given.kernel_size else None,
+        save_frequency=given.save_frequency,
+        seed=given.seed,
+        device=given.device,
+        overwrite=given.overwrite,
+    )
+
+
+def find_images(paths: list[str], only: str | None, where_to_get: str) -> list[Path]:
+    """List the images that ``--data_path`` and ``--only`` name.
+
+    Parameters
+    ----------
+    paths : list of str
+        Folders, whose images are taken in the order of their names, or files.
+    only : str or None
+        A pattern that an image's name, with or without suffix, must match.
+    where_to_get : str
+        What to say where a folder is missing or empty.
+
+    Returns
+    -------
+    list of Path
+        At least one image, no two of one name.
+
+    Raises
+    ------
+    DataError
+        If a path does not exist, a folder has no images, none matches, or two have one name.
+    """
+    images = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = list_images(path)
+            if not found:
+                raise DataError(f"{path}: no images in this folder; {where_to_get}")
+            images += found
+        elif path.exists():
+            images.append(path)
+        else:
+            raise DataError(f"{path}: no such folder or file; {where_to_get}")
+    if only is not None:
+        matching = [
+            path
+            for path in images
+            if fnmatch.fnmatch(path.name, only) or fnmatch.fnmatch(path.stem, only)
+        ]
+        if not matching:
+            raise DataError(
+                f"--only {only}: matches none of the {len(images)} images, "
+                f"of which the first is {images[0].name}"
+            )
+        images = matching
+    by_name: dict[str, Path] = {}
+    for path in images:
+        other = by_name.setdefault(path.stem, path)
+        if other is not path:
+            raise DataError(
+                f"{path} and {other} would write the same results; restore them one at a time, "
+                "each with its own --save_path"
+            )
+    return images

@@ -1,0 +1,281 @@
+"""Blind deconvolution of one image: fit Gx and Gk so that their convolution gives it.
+
+References
+----------
+.. [1] D. Ren, K. Zhang, Q. Wang, Q. Hu, W. Zuo, "Neural Blind Deconvolution Using Deep Priors",
+   CVPR 2020.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from networks.fcn import KernelNetwork
+from networks.skip import SkipNetwork
+from utils.blur import blur, crop_to_blurry
+from utils.losses import mse, ssim, total_variation
+from utils.recipe import LEVIN, Recipe
+
+INPUT_CHANNELS = 8
+INPUT_LENGTH = 200  # of Gk's random vector
+INPUT_SCALE = 0.1  # both inputs are drawn from U(0, 0.1)
+
+# Reading a loss makes a GPU wait for all that is queued, so there it is not done every time.
+CHECK_EVERY = {"cpu": 1, "cuda": 50}
+
+
+@dataclass
+class Start:
+    """What an optimisation starts from: the random inputs, the networks, the source of noise.
+
+    Parameters
+    ----------
+    zx : (1, 8, H + kh - 1, W + kw - 1) float tensor
+        Input of Gx.
+    zk : (200,) float tensor
+        Input of Gk.
+    gx : SkipNetwork
+        The image network.
+    gk : KernelNetwork
+        The kernel network.
+    seed : int
+        Seeds the input noise on other devices than the CPU.
+    generator_state : uint8 tensor
+        State of the CPU's random generator from which the input noise is drawn there.
+    """
+
+    zx: Tensor
+    zk: Tensor
+    gx: SkipNetwork
+    gk: KernelNetwork
+    seed: int
+    generator_state: Tensor
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What one image's optimisation has reached.
+
+    Parameters
+    ----------
+    image : (H, W) float array
+        The restored image in [0, 1], of the blurry image's size.
+    kernel : (kh, kw) float array
+        The estimated kernel, non-negative with sum 1, for `utils.blur.blur`: a correlation.
+    gx, gk : SkipNetwork, KernelNetwork
+        The networks. Image and kernel are what they gave *before* their latest update.
+    losses : list of float
+        The loss of every iteration so far.
+    """
+
+    image: np.ndarray
+    kernel: np.ndarray
+    gx: SkipNetwork
+    gk: KernelNetwork
+    losses: list[float]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Find the device of a name.
+
+    Parameters
+    ----------
+    name : str
+        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which is CUDA where there is any.
+
+    Returns
+    -------
+    torch.device
+        The device, which is there.
+
+    Raises
+    ------
+    ValueError
+        If the name is another, or there is no such device here.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if count else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (":" in name and (kind == "cpu" or not index.isdecimal())):
+        raise ValueError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and int(index or 0) >= count:
+        raise ValueError(f"device {name!r} is not there ({count} CUDA devices found); use cpu")
+    return torch.device(name)
+
+
+def draw_start(
+    image_size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    recipe: Recipe = LEVIN,
+    seed: int = 0,
+) -> Start:
+    """Draw the random inputs and the networks' weights as the authors' code does.
+
+    The order of random numbers is: the seed, zx, Gx's weights; the seed again, zk, Gk's weights;
+    then the input noise of each iteration. The process's own random generator is left as it was.
+
+    Parameters
+    ----------
+    image_size : tuple of int
+        Height and width of the blurry image in pixels.
+    kernel_size : tuple of int
+        Height and width of the kernel in pixels.
+    recipe : Recipe
+        Its channels and scales count here.
+    seed : int
+        Takes the place of the authors' 0.
+
+    Returns
+    -------
+    Start
+        Everything in float32 on the CPU.
+    """
+    sharp_size = [i + k - 1 for i, k in zip(image_size, kernel_size, strict=True)]
+    cpu = torch.default_generator
+    with torch.random.fork_rng(devices=[]):
+        cpu.manual_seed(seed)
+        zx = INPUT_SCALE * torch.zeros(1, INPUT_CHANNELS, *sharp_size).uniform_()
+        gx = SkipNetwork(INPUT_CHANNELS, recipe.channels, recipe.scales)
+        cpu.manual_seed(seed)
+        zk = INPUT_SCALE * torch.zeros(INPUT_LENGTH).uniform_()
+        gk = KernelNetwork(kernel_size, INPUT_LENGTH)
+        return Start(zx, zk, gx, gk, seed, cpu.get_state())
+
+
+def deblur(
+    blurry: np.ndarray,
+    kernel_size: tuple[int, int],
+    recipe: Recipe = LEVIN,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    start: Start | None = None,
+    save_every: int = 100,
+    on_save: Callable[[Restoration], None] | None = None,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> Restoration:
+    """Restore a blurry image whose kernel is unknown.
+
+    Parameters
+    ----------
+    blurry : (H, W) array
+        Gray image with values in [0, 1].
+    kernel_size : tuple of int
+        Height and width of the kernel in pixels, odd, 3 or more, no larger than the image.
+    recipe : Recipe
+        The schedule.
+    seed : int
+        Decides the random inputs, the first weights and the noise. On the CPU a seed gives the
+        same bits again (with the same number of threads).
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (see `choose_device`).
+    start : Start, optional
+        Where to start from in place of what the seed gives (see `draw_start`). Its precision,
+        float32 or float64, becomes that of the optimisation, and its networks are fitted in
+        place.
+    save_every : int
+        `on_save` is called after so many iterations, and after the last.
+    on_save : callable, optional
+        Takes the `Restoration` reached so far.
+    on_progress : callable, optional
+        Takes the number of iterations done and the latest loss; called after every iteration on
+        the CPU, less often on a GPU.
+
+    Returns
+    -------
+    Restoration
+        Image, kernel, networks and losses at the end.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range; the message names it and its value.
+    FloatingPointError
+        If the loss becomes infinite or NaN. What `on_save` got before is unharmed.
+    """
+    check_arguments(blurry, kernel_size, recipe, save_every)
+    target_device = choose_device(device)
+    start = start or draw_start(blurry.shape, kernel_size, recipe, seed)
+    zx, zk = start.zx.to(target_device), start.zk.to(target_device)
+    gx = start.gx.to(target_device, memory_format=torch.channels_last)
+    gk = start.gk.to(target_device)
+    y = torch.as_tensor(blurry, dtype=zx.dtype, device=target_device)[None, None]
+    noise_generator = torch.Generator(target_device)
+    if target_device.type == "cpu":
+        noise_generator.set_state(start.generator_state)
+    else:
+        noise_generator.manual_seed(start.seed)
+
+    adam = torch.optim.Adam(
+        [{"params": gx.parameters()}, {"params": gk.parameters()}], lr=0.0, fused=True
+    )
+    losses: list[float] = []
+    unread: list[Tensor] = []
+    for iteration in range(recipe.num_iter):
+        for group, rate in zip(adam.param_groups, recipe.learning_rates(iteration), strict=True):
+            group["lr"] = rate
+
+        # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
+        noise = torch.empty_like(zx).normal_(generator=noise_generator)
+        noisy_zx = zx + recipe.input_noise * noise
+        x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
+        k = gk(zk)
+        reblurred = blur(x, k)
+        loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - ssim(reblurred, y)
+        if recipe.tv_weight:
+            loss = loss + recipe.tv_weight * total_variation(x)
+
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+        done = iteration + 1
+        unread.append(loss.detach())
+        saves = done % save_every == 0 or done == recipe.num_iter
+        if saves or done % CHECK_EVERY[target_device.type] == 0:
+            latest = torch.stack(unread).tolist()
+            unread.clear()
+            if not all(map(math.isfinite, latest)):
+                raise FloatingPointError(f"the loss became {latest[-1]} by iteration {done}")
+            losses += latest
+            if on_progress:
+                on_progress(done, losses[-1])
+        if saves:
+            image = crop_to_blurry(x.detach(), kernel_size)[0, 0].cpu().numpy()
+            kernel = k.detach()[0, 0].cpu().numpy()
+            restoration = Restoration(image, kernel, gx, gk, list(losses))
+            if on_save:
+                on_save(restoration)
+    return restoration
+
+
+def check_arguments(
+    blurry: np.ndarray, kernel_size: tuple[int, int], recipe: Recipe, save_every: int
+) -> None:
+    """Raise a ValueError that names the first argument of `deblur` that is out of its range."""
+    if np.ndim(blurry) != 2:
+        raise ValueError(f"blurry must be a gray image (H, W), not of shape {np.shape(blurry)}")
+    if not (np.min(blurry) >= 0 and np.max(blurry) <= 1):
+        raise ValueError(
+            f"blurry must lie in [0, 1], not in [{np.min(blurry)}, {np.max(blurry)}]; "
+            "divide by 255 for 8 bits"
+        )
+    for size in kernel_size:
+        if size < 3 or size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and 3 or more, not {size}")
+    if recipe.num_iter < 1 or save_every < 1:
+        raise ValueError(f"num_iter {recipe.num_iter} and save_every {save_every} must be positive")
+    (height, width), (kh, kw) = blurry.shape, kernel_size
+    smallest = 2**recipe.scales + 1
+    if height < kh or width < kw:
+        raise ValueError(f"the image, {height} x {width}, is smaller than the kernel, {kh} x {kw}")
+    if height + kh - 1 < smallest or width + kw - 1 < smallest:
+        raise ValueError(
+            f"the image, {height} x {width}, is too small for the network, which with this kernel "
+            f"takes {smallest - kh + 1} x {smallest - kw + 1} or more"
+        )

@@ -1,0 +1,96 @@
+"""What the optimisation minimises: mean squared error, 1 - SSIM, total variation."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Z. Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
+# IEEE Transactions on Image Processing, 2004: window, its sigma, and (K1 L)^2, (K2 L)^2 for L = 1.
+WINDOW_SIZE = 11
+SIGMA = 1.5
+C1 = 0.01**2
+C2 = 0.03**2
+
+
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference of two images of one shape."""
+    return F.mse_loss(a, b)
+
+
+def gaussian_window(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Make SSIM's Gaussian window in one dimension, (WINDOW_SIZE,) with sum 1."""
+    distance = torch.arange(WINDOW_SIZE, dtype=dtype, device=device) - WINDOW_SIZE // 2
+    window = torch.exp(-(distance**2) / (2 * SIGMA**2))
+    return window / window.sum()
+
+
+def local_means(maps: Tensor) -> Tensor:
+    """Average each channel over SSIM's window, with zeros beyond the border.
+
+    Parameters
+    ----------
+    maps : (1, C, H, W) float tensor
+        Any maps.
+
+    Returns
+    -------
+    (1, C, H, W) float tensor
+        Their local means. The two-dimensional Gaussian is the product of two one-dimensional
+        ones, which are applied in turn.
+    """
+    window = gaussian_window(maps.dtype, maps.device)
+    channels, reach = maps.shape[1], WINDOW_SIZE // 2
+    column = window.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    row = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    maps = F.conv2d(maps, column, padding=(reach, 0), groups=channels)
+    return F.conv2d(maps, row, padding=(0, reach), groups=channels)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of two images, as the optimisation uses it.
+
+    Unlike the metric of the same name (`statistic.metrics.ssim`), its windows reach over the
+    border, where zeros are assumed, so that every pixel has a say.
+
+    Parameters
+    ----------
+    a, b : (1, 1, H, W) float tensor
+        Images in [0, 1].
+
+    Returns
+    -------
+    scalar tensor
+        The mean of the similarity over all pixels; 1 for equal images.
+
+    References
+    ----------
+    .. [1] Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image Quality Assessment: From
+       Error Visibility to Structural Similarity", IEEE Transactions on Image Processing, 2004.
+    """
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = local_means(
+        torch.cat([a, b, a * a, b * b, a * b], dim=1)
+    ).unbind(1)
+    variance_a = mean_aa - mean_a**2
+    variance_b = mean_bb - mean_b**2
+    covariance = mean_ab - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    structure = (2 * covariance + C2) / (variance_a + variance_b + C2)
+    return (luminance * structure).mean()
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """Squared differences of neighbours: twice the sum of the two directions' means.
+
+    Parameters
+    ----------
+    x : (1, 1, H, W) float tensor
+        The restored image.
+
+    Returns
+    -------
+    scalar tensor
+        2 (mean of squared vertical differences + mean of squared horizontal differences).
+    """
+    vertical = x[:, :, 1:] - x[:, :, :-1]
+    horizontal = x[:, :, :, 1:] - x[:, :, :, :-1]
+    return 2 * (vertical.square().mean() + horizontal.square().mean())
