@@ -76,8 +76,9 @@ def find_truth(path: str | Path) -> Path | None:
 def read_gray(path: str | Path) -> np.ndarray:
     """Read an image file as luminance.
 
-    Color becomes gray by BT.601's weights over the full range, alpha is dropped, and the
-    orientation that a camera recorded is applied.
+    Color becomes gray by BT.601's weights over the full range (`read_luminance` has the studio
+    range of the benchmarks' scripts), alpha is dropped, and the orientation that a camera recorded
+    is applied.
 
     Parameters
     ----------
@@ -98,6 +99,53 @@ def read_gray(path: str | Path) -> np.ndarray:
     """
     image = _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     return image / float(np.iinfo(image.dtype).max)
+
+
+def read_luminance(path: str | Path) -> np.ndarray:
+    """Read an image file as the benchmarks' scripts see it: Y of a color file, a gray one as it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel. Alpha is dropped, and the
+        orientation that a camera recorded is applied.
+
+    Returns
+    -------
+    (H, W) float64 array
+        Values in [0, 1]; of a color file, those of `rgb_to_luma`.
+
+    Raises
+    ------
+    DataError
+        If the file is not such an image.
+    OSError
+        If it cannot be read at all.
+    """
+    image = _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    image = image / float(np.iinfo(image.dtype).max)
+    return rgb_to_luma(image[..., ::-1]) if image.ndim == 3 else image
+
+
+def rgb_to_luma(image: np.ndarray) -> np.ndarray:
+    """Luminance of a color image by BT.601 in studio range, as MATLAB's ``rgb2ycbcr`` gives it.
+
+    Parameters
+    ----------
+    image : (H, W, 3) float array
+        Red, green, blue in [0, 1].
+
+    Returns
+    -------
+    (H, W) float64 array
+        Y, from 16/255 for black to 235/255 for white.
+
+    References
+    ----------
+    ITU-R Recommendation BT.601.
+    """
+    red, green, blue = np.moveaxis(np.asarray(image, np.float64), -1, 0)
+    return (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
 
 
 def read_kernel(path: str | Path) -> np.ndarray:
