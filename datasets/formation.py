@@ -1,0 +1,92 @@
+"""How a blurry image comes about: valid correlation, noise, the sensor's clipping and 8 bits."""
+
+import numpy as np
+from scipy.signal import correlate
+
+from utils.images import to_uint8
+
+
+def as_stored(kernel: np.ndarray) -> np.ndarray:
+    """Round a kernel to what an 8-bit file of it gives back.
+
+    A blurry image made with the result is explained exactly by the kernel file beside it.
+
+    Parameters
+    ----------
+    kernel : (kh, kw) float array
+        Non-negative, not zero everywhere.
+
+    Returns
+    -------
+    (kh, kw) float64 array
+        Multiples of 1/255 of the largest entry, normalised to sum 1.
+    """
+    levels = np.rint(kernel / kernel.max() * 255)
+    return levels / levels.sum()
+
+
+def blur(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Blur by the valid cross-correlation, as torch's conv2d computes it without padding.
+
+    Parameters
+    ----------
+    sharp : (H + kh - 1, W + kw - 1) or (H + kh - 1, W + kw - 1, 3) float array
+        The image; what the kernel cannot cover whole is lost.
+    kernel : (kh, kw) float array
+        Applied as it stands, not turned.
+
+    Returns
+    -------
+    (H, W) or (H, W, 3) float64 array
+        The blurry image without noise.
+
+    Raises
+    ------
+    ValueError
+        If `sharp` is smaller than `kernel`.
+    """
+    if sharp.shape[0] < kernel.shape[0] or sharp.shape[1] < kernel.shape[1]:
+        raise ValueError(f"sharp: {sharp.shape} is smaller than the kernel, {kernel.shape}")
+    if sharp.ndim == 3:
+        return np.dstack([blur(channel, kernel) for channel in np.moveaxis(sharp, 2, 0)])
+    return correlate(sharp, kernel, mode="valid")
+
+
+def crop_to_blurry(sharp: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarray:
+    """Crop a sharp image to the part that lies under its valid blurry image.
+
+    Parameters
+    ----------
+    sharp : (H + kh - 1, W + kw - 1, ...) array
+        The image that was blurred.
+    kernel_size : (kh, kw)
+        The size of the kernel that blurred it.
+
+    Returns
+    -------
+    (H, W, ...) array
+        A view that starts at ``((kh - 1) // 2, (kw - 1) // 2)``.
+    """
+    kh, kw = kernel_size
+    top, left = (kh - 1) // 2, (kw - 1) // 2
+    return sharp[top : sharp.shape[0] - (kh - 1 - top), left : sharp.shape[1] - (kw - 1 - left)]
+
+
+def expose(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Record light as an 8-bit sensor does: Gaussian noise, clipping, rounding.
+
+    Parameters
+    ----------
+    light : float array
+        The blurred light, 1 being the brightest that the sensor can tell.
+    noise : float
+        The noise's standard deviation in gray levels of 1/255.
+    rng : numpy.random.Generator
+        The source of the noise.
+
+    Returns
+    -------
+    float64 array
+        Multiples of 1/255 in [0, 1].
+    """
+    return to_uint8(light + noise / 255 * rng.standard_normal(light.shape)) / 255

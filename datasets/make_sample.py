@@ -1,0 +1,96 @@
+"""Make datasets/sample: two small blurry images with their truths and kernels.
+
+The sharp images are crops of scikit-image's own photographs, which lie inside that package:
+`camera` (CC0, by Lav Varshney) and `astronaut` (NASA, public domain). They are blurred by kernels
+of random camera shake and named in the scheme of Levin's benchmark. The same files come out every
+time, bit for bit.
+
+Example:
+    python datasets/make_sample.py --save_path datasets/sample
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import skimage.color
+import skimage.data
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.camera_shake import camera_shake
+from datasets.formation import as_stored, blur, crop_to_blurry, expose
+from utils.command import Parser, run_program
+from utils.images import scale_kernel, to_uint8, write_png
+
+SIZE = 128  # height and width of the blurry images
+NOISE = 1.0  # in gray levels
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One blurry image: where its truth lies in which photograph, and its kernel."""
+
+    image: int
+    photograph: str
+    row: int
+    column: int
+    kernel: int
+    kernel_size: int
+    seed: int
+
+
+# The sizes are those that the script reads from a Levin kernel's number.
+SAMPLES = (
+    Sample(1, "camera", 100, 205, kernel=5, kernel_size=11, seed=40),
+    Sample(2, "astronaut", 320, 165, kernel=3, kernel_size=13, seed=46),
+)
+
+
+def make_sample(sample: Sample, folder: Path) -> None:
+    """Write the blurry image, its truth and its kernel.
+
+    Parameters
+    ----------
+    sample : Sample
+        What to make.
+    folder : Path
+        Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``; exists, with ``gt``.
+    """
+    rng = np.random.default_rng(sample.seed)
+    kernel = as_stored(camera_shake((sample.kernel_size, sample.kernel_size), rng))
+
+    photograph = getattr(skimage.data, sample.photograph)()
+    if photograph.ndim == 3:
+        photograph = to_uint8(skimage.color.rgb2gray(photograph))
+    margin = (sample.kernel_size - 1) // 2
+    top, left = sample.row - margin, sample.column - margin
+    side = SIZE + sample.kernel_size - 1
+    sharp = photograph[top : top + side, left : left + side] / 255
+
+    name = f"im{sample.image}_kernel{sample.kernel}_img.png"
+    write_png(folder / name, expose(blur(sharp, kernel), NOISE, rng))
+    write_png(folder / "gt" / f"im{sample.image}.png", crop_to_blurry(sharp, kernel.shape))
+    write_png(folder / "gt" / f"kernel{sample.kernel}.png", scale_kernel(kernel))
+
+
+def main(arguments: list[str]) -> int:
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--save_path",
+        type=Path,
+        default=Path("datasets/sample"),
+        metavar="FOLDER",
+        help="where to write (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    (options.save_path / "gt").mkdir(parents=True, exist_ok=True)
+    for sample in SAMPLES:
+        make_sample(sample, options.save_path)
+    print(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_program(main)
