@@ -82,6 +82,49 @@ def read_gray(path: str | Path) -> np.ndarray:
     return image / float(np.iinfo(image.dtype).max)
 
 
+def read_color(path: str | Path) -> np.ndarray:
+    """Read an image file in color.
+
+    Gray becomes three equal channels, alpha is dropped, and the orientation that a camera
+    recorded is applied.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel.
+
+    Returns
+    -------
+    (H, W, 3) float64 array
+        Red, green, blue in [0, 1].
+
+    Raises
+    ------
+    DataError
+        If the file is not such an image.
+    OSError
+        If it cannot be read at all.
+    """
+    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return image[..., ::-1] / float(np.iinfo(image.dtype).max)
+
+
+def rgb_to_luma(rgb: np.ndarray) -> np.ndarray:
+    """Luminance in the studio range, as MATLAB's rgb2ycbcr gives it (BT.601).
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) float array
+        Red, green, blue in [0, 1].
+
+    Returns
+    -------
+    (H, W) float64 array
+        From 16/255 for black to 235/255 for white.
+    """
+    return (16 + rgb @ np.array([65.481, 128.553, 24.966])) / 255
+
+
 def read_kernel(path: str | Path) -> np.ndarray:
     """Read a blur kernel: an 8-bit gray image, normalised to sum 1.
 
