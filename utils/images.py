@@ -68,8 +68,25 @@ def find_truth(path: str | Path) -> Path | None:
     Path or None
         The file whose name is `truth_name`'s, with any suffix; None where there is none.
     """
-    folder, name = Path(path).parent / "gt", truth_name(Path(path).stem)
-    candidates = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    return find_image(Path(path).parent / "gt", truth_name(Path(path).stem))
+
+
+def find_image(folder: str | Path, name: str) -> Path | None:
+    """Find an image by its name without suffix.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to look; it need not exist.
+    name : str
+        The name.
+
+    Returns
+    -------
+    Path or None
+        The file with the first of `SUFFIXES` that there is, None where there is none.
+    """
+    candidates = (Path(folder) / f"{name}{suffix}" for suffix in SUFFIXES)
     return next((file for file in candidates if file.is_file()), None)
 
 
@@ -122,9 +139,33 @@ def read_luminance(path: str | Path) -> np.ndarray:
     OSError
         If it cannot be read at all.
     """
+    image = read_image(path)
+    return rgb_to_luma(image) if image.ndim == 3 else image
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file, gray or in color as it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_luminance`.
+
+    Returns
+    -------
+    (H, W) or (H, W, 3) float64 array
+        Values in [0, 1]; color in the order red, green, blue.
+
+    Raises
+    ------
+    DataError
+        If the file is not such an image.
+    OSError
+        If it cannot be read at all.
+    """
     image = _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     image = image / float(np.iinfo(image.dtype).max)
-    return rgb_to_luma(image[..., ::-1]) if image.ndim == 3 else image
+    return image[..., ::-1] if image.ndim == 3 else image
 
 
 def rgb_to_luma(image: np.ndarray) -> np.ndarray:
