@@ -71,7 +71,7 @@ class Benchmark:
     blurry_folders : tuple of str
         Likewise for the blurry images.
     kernel_folders : tuple of str
-        Likewise for the true kernels.
+        Likewise for the true kernels, after the folders of sharp images.
     kernel_name : str
         Name of a true kernel's file without suffix; ``{}`` takes its number.
     known_kernel_folders : tuple of str

@@ -88,7 +88,7 @@ def parse_options(arguments: list[str], description: str) -> Options:
         type=int,
         default=MAXSHIFT,
         metavar="N",
-        help=f"shift by up to N pixels, at most {BORDER}; the paper's time had 5 ({MAXSHIFT})",
+        help=f"shift by up to N pixels, 0 to {BORDER} ({MAXSHIFT}; the paper's time had 5)",
     )
     parser.add_argument(
         "--jobs", type=int, default=cores, metavar="N", help=f"processes (one a core: {cores})"
@@ -228,7 +228,7 @@ def report(statistics: Statistics, folder: Path, plots: Sequence[Plot]) -> int:
     write_whole(folder / "statistics.md", format_markdown(statistics).encode())
     for plot in plots:
         plot(folder, statistics)
-    print(f"written: {folder}")
+    print(f"written: {folder}", flush=True)
     return _complain(statistics)
 
 

@@ -108,7 +108,7 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
             f"no results: looked in {results / benchmark.name}* and all folders below for images "
             f"such as {names}; restore some first, or give another --results_path"
         )
-    return sorted(methods, key=lambda method: method.name)
+    return sorted(methods, key=lambda method: method.name.casefold())
 
 
 def find_blurry(benchmark: Benchmark, given: dict[str, Given]) -> Method | None:
@@ -143,7 +143,7 @@ def find_given(benchmark: Benchmark, results: Path, truths: Path | None) -> dict
     results : Path
         The results folder.
     truths : Path or None
-        Where sharp images and kernels are looked for in place of the benchmark's folders.
+        Where sharp images are looked for in place of the benchmark's folders.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def find_given(benchmark: Benchmark, results: Path, truths: Path | None) -> dict
         If there is not a single sharp image.
     """
     truth_folders = [truths] if truths else _places(benchmark.truth_folders, results)
-    kernel_folders = [truths] if truths else _places(benchmark.kernel_folders, results)
+    kernel_folders = [*truth_folders, *_places(benchmark.kernel_folders, results)]
     blurry_folders = _places(benchmark.blurry_folders, results)
     given = {
         image.name: Given(

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from statistic import published
 from statistic.benchmark import Benchmark, BlurryImage
 from statistic.evaluate import evaluate, parse_options, report
+from statistic.plots import draw_subsets
 from utils.command import run_program
 
 LAI = Benchmark(
@@ -39,7 +40,7 @@ LAI = Benchmark(
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
     statistics = evaluate(options, LAI)
-    return report(statistics, options.results / "statistics" / "lai", [])
+    return report(statistics, options.results / "statistics" / "lai", [draw_subsets])
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from statistic import published
 from statistic.benchmark import Benchmark, BlurryImage
 from statistic.evaluate import evaluate, parse_options, report
+from statistic.plots import draw_error_ratios, draw_heatmaps
 from utils.command import run_program
-
-TRUTHS = ("{results}/levin/groundtruth", "datasets/levin/gt")
 
 LEVIN = Benchmark(
     name="levin",
@@ -26,9 +25,9 @@ LEVIN = Benchmark(
         for kernel in range(1, 9)
     ),
     endings=("_x", ""),
-    truth_folders=TRUTHS,
+    truth_folders=("{results}/levin/groundtruth", "datasets/levin/gt"),
     blurry_folders=("datasets/levin",),
-    kernel_folders=TRUTHS,
+    kernel_folders=("datasets/levin/gt",),
     kernel_name="kernel{}",
     known_kernel_folders=("{results}/levin/others/groundk", "{results}/levin/known_kernel"),
     published=published.LEVIN,
@@ -39,7 +38,9 @@ LEVIN = Benchmark(
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
     statistics = evaluate(options, LEVIN)
-    return report(statistics, options.results / "statistics" / "levin", [])
+    return report(
+        statistics, options.results / "statistics" / "levin", [draw_error_ratios, draw_heatmaps]
+    )
 
 
 if __name__ == "__main__":

@@ -130,9 +130,11 @@ def _averages(runs: list[list[Score]]) -> dict[str, Average]:
         common = set.intersection(*map(set, by_image))
         if common:
             means = [np.mean([run[image] for image in sorted(common)]) for run in by_image]
+            # An infinite PSNR, of an image equal to the truth, leaves no deviation to speak of.
+            several = len(means) > 1 and np.isfinite(means).all()
             averages[figure] = Average(
                 mean=float(np.mean(means)),
                 images=len(common),
-                deviation=float(np.std(means, ddof=1)) if len(means) > 1 else None,
+                deviation=float(np.std(means, ddof=1)) if several else None,
             )
     return averages

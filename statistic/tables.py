@@ -205,8 +205,18 @@ def _notes(statistics: Statistics) -> list[str]:
             f"Error ratios refer to the images in {statistics.known}: the published scripts' by "
             "largest singular values, Levin's (CVPR 2009) by sums of squares."
         )
+    elif statistics.benchmark.known_kernel_folders:
+        notes.append("No error ratios, for there are no images restored with the true kernels.")
     if any(len(row.methods) > 1 for row in statistics.rows):
         notes.append("Several runs: mean and standard deviation of the runs' averages.")
+    settings: dict[str, set[frozenset[str]]] = {}
+    for method in statistics.methods:
+        settings.setdefault(method.run_of, set()).add(method.made_with)
+    notes += [
+        f"Runs of {name} do not have the same settings on record: no mean over them."
+        for name, different in settings.items()
+        if len(different) > 1
+    ]
     by_source: dict[str, list[str]] = {}
     for row in statistics.benchmark.published:
         by_source.setdefault(row.source, []).append(row.method)
