@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.camera_shake import camera_shake
 from datasets.formation import as_stored, blur, crop_to_blurry, expose
+from datasets.output import write_new
 from utils.command import Parser, run_program
-from utils.images import scale_kernel, to_uint8, write_png
+from utils.images import encode_png, scale_kernel, to_uint8
 
 SIZE = 128  # height and width of the blurry images
 NOISE = 1.0  # in gray levels
@@ -56,7 +57,7 @@ def make_sample(sample: Sample, folder: Path) -> None:
     sample : Sample
         What to make.
     folder : Path
-        Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``; exists, with ``gt``.
+        Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``.
     """
     rng = np.random.default_rng(sample.seed)
     kernel = as_stored(camera_shake((sample.kernel_size, sample.kernel_size), rng))
@@ -70,9 +71,12 @@ def make_sample(sample: Sample, folder: Path) -> None:
     sharp = photograph[top : top + side, left : left + side] / 255
 
     name = f"im{sample.image}_kernel{sample.kernel}_img.png"
-    write_png(folder / name, expose(blur(sharp, kernel), NOISE, rng))
-    write_png(folder / "gt" / f"im{sample.image}.png", crop_to_blurry(sharp, kernel.shape))
-    write_png(folder / "gt" / f"kernel{sample.kernel}.png", scale_kernel(kernel))
+    blurry = expose(blur(sharp, kernel), NOISE, rng)
+    write_new(folder / name, encode_png(blurry))
+    truth = crop_to_blurry(sharp, kernel.shape)
+    write_new(folder / "gt" / f"im{sample.image}.png", encode_png(truth))
+    kernel_file = encode_png(scale_kernel(kernel))
+    write_new(folder / "gt" / f"kernel{sample.kernel}.png", kernel_file)
 
 
 def main(arguments: list[str]) -> int:
@@ -85,7 +89,6 @@ def main(arguments: list[str]) -> int:
         help="where to write (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
-    (options.save_path / "gt").mkdir(parents=True, exist_ok=True)
     for sample in SAMPLES:
         make_sample(sample, options.save_path)
     print(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}")

@@ -159,25 +159,30 @@ def test_search_finds_a_known_shift(shift):
 
 
 @pytest.mark.parametrize("period", [(1, 2), (2, 1), (3, 2), (1, 5)])
-def test_search_takes_the_first_of_equal_sums(period):
+@pytest.mark.parametrize("seed", range(4))
+def test_search_takes_the_first_of_equal_sums(period, seed):
     """Rounding in the fast sums must not choose among the shifts that repeat a pattern."""
-    tile = np.random.default_rng(8).integers(0, 256, period).astype(float)
-    image = np.tile(tile, (40, 40))[:31, :36]
-    reference = image[:25, :30]
+    tile = np.random.default_rng(seed).integers(0, 256, period).astype(float)
+    image = np.tile(tile, (60, 60))[:51, :56]
+    reference = image[:45, :50]
     assert search_shift(image, reference) == direct_search(image, reference) == (0, 0)
-    reference = 255 * noise(25, 30)
+    reference = 255 * noise(45, 50, seed)
     assert search_shift(image, reference) == direct_search(image, reference)
 
 
-def test_search_decides_near_ties_by_the_differences():
-    """Two copies of the reference, the later one closer by a single small step of one pixel."""
-    reference = 255 * noise(25, 30)
-    image = np.zeros((37, 42))
-    image[:25, :30] = reference
-    image[12:, 12:] = reference
-    image[0, 0] += 1e-3
-    image[36, 41] += 0.9e-3
-    assert search_shift(image, reference) == direct_search(image, reference) == (48, 48)
+@pytest.mark.parametrize("seed", range(4))
+def test_search_decides_near_ties_by_the_differences(seed):
+    """Four copies of the reference, each off in one pixel by less than the fast sums can tell."""
+    reference = 255 * noise(45, 45, seed)
+    image = np.zeros((94, 94))
+    offsets = np.random.default_rng(seed).permutation([4e-5, 3e-5, 2e-5, 1e-5]).reshape(2, 2)
+    for row in (0, 1):
+        for column in (0, 1):
+            part = image[49 * row : 49 * row + 45, 49 * column : 49 * column + 45]
+            part[:] = reference
+            part[3, 4] += offsets[row, column]
+    row, column = np.unravel_index(offsets.argmin(), (2, 2))
+    assert search_shift(image, reference) == (4 * 49 * row, 4 * 49 * column)
 
 
 @pytest.mark.parametrize("value", [0, 16 / 255, 0.3, 1])

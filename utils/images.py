@@ -168,6 +168,12 @@ def read_image(path: str | Path) -> np.ndarray:
     return image[..., ::-1] if image.ndim == 3 else image
 
 
+def read_color(path: str | Path) -> np.ndarray:
+    """Read an image file in color; gray becomes three equal channels (see `read_image`)."""
+    image = read_image(path)
+    return image if image.ndim == 3 else np.dstack([image] * 3)
+
+
 def rgb_to_luma(image: np.ndarray) -> np.ndarray:
     """Luminance of a color image by BT.601 in studio range, as MATLAB's ``rgb2ycbcr`` gives it.
 
