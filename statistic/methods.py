@@ -218,11 +218,16 @@ def _first(folders: list[Path], name: str) -> Path | None:
 
 
 def _folders(benchmark: Benchmark, results: Path) -> Iterator[Path]:
-    for top in sorted(results.glob(f"{benchmark.name}*")):
-        for folder, below, _ in os.walk(top, followlinks=True):
+    for top in sorted(filter(Path.is_dir, results.glob(f"{benchmark.name}*"))):
+        for folder, below, _ in os.walk(top, followlinks=True, onerror=_raise):
             below.sort()
             if Path(folder).name not in _NO_METHODS:
                 yield Path(folder)
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be read is no reason to leave its results out without a word."""
+    raise error
 
 
 def _short_name(folder: Path, benchmark: Benchmark) -> str:

@@ -20,6 +20,7 @@ LARGEST_RATIO = 5  # the right end of the field's plots; beyond it a result coun
 # Okabe and Ito's colors, told apart by the color-blind, from dark to light; yellow fades on paper.
 _COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (9, 2)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
 
 
@@ -52,14 +53,17 @@ def draw_error_ratios(folder: Path, statistics: Statistics) -> None:
     for ax, (name, title) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
         smallest = min(getattr(score, name) for _, scores in shown for score in scores)
         left = min(1.0, np.floor(10 * smallest) / 10)
-        styles = zip(shown, cycle(_COLORS), cycle(_DASHES), strict=False)
-        for (method, scores), color, dashes in styles:
+        styles = zip(shown, cycle(_COLORS), cycle(_DASHES), cycle(_MARKERS), strict=False)
+        for number, ((method, scores), color, dashes, marker) in enumerate(styles):
             ratios = np.sort([min(getattr(s, name), 2 * LARGEST_RATIO) for s in scores])
             share = 100 * np.arange(len(ratios) + 1) / len(ratios)
             label = _label(method, len(ratios), total)
             x = np.concatenate([[left], ratios, [2 * LARGEST_RATIO]])
             y = np.concatenate([share, share[-1:]])
-            ax.step(x, y, where="post", color=color, linestyle=dashes, label=label, linewidth=1.4)
+            ax.step(
+                x, y, where="post", label=label, color=color, linestyle=dashes, linewidth=1.3,
+                marker=marker, markersize=4.5, markerfacecolor="white", markevery=(number % 4, 4),
+            )  # fmt: skip
         ax.set_xlim(left, LARGEST_RATIO)
         ax.set_ylim(0, 102)
         ax.grid(color="0.88", linewidth=0.6)
