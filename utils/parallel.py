@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
@@ -46,14 +47,13 @@ def in_parallel(
     if jobs <= 1:
         yield from map(function, items)
         return
-    # Read when NumPy is loaded, so the new processes obey it and this one does not.
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
     executor = ProcessPoolExecutor(
         jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
     )
     try:
-        for future in as_completed([executor.submit(function, item) for item in items]):
+        with _inherited():
+            futures = [executor.submit(function, item) for item in items]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise DataError(
@@ -61,13 +61,26 @@ def in_parallel(
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _begin() -> None:
-    # Ctrl-C ends the parent, which then says so once; the children are told by it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+
+
+@contextmanager
+def _inherited() -> Iterator[None]:
+    """What processes that start meanwhile take over: one thread for NumPy, deaf to Ctrl-C.
+
+    Ctrl-C ends this process, which then ends the others and says so once.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
