@@ -63,8 +63,8 @@ class Experiment:
         Takes an image's name, returns the files that decide its result besides the image, each
         under a word for it; they are recorded with the settings.
     start : callable, optional
-        Takes those files, the image's size, the kernel's size and the options, returns what the
-        optimisation starts from, in place of what the seed gives.
+        Takes an image's name, its size and the kernel's, returns what the optimisation starts
+        from, in place of what the seed gives.
     networks : str
         Which networks are saved: ``xk``, ``x`` or none.
     settings : dict
@@ -76,9 +76,7 @@ class Experiment:
     luma_range: LumaRange = FULL_RANGE
     color_suffix: str | None = None
     given: Callable[[str], dict[str, Path]] = lambda name: {}
-    start: Callable[[dict[str, Path], tuple[int, int], tuple[int, int], Options], Start] | None = (
-        None
-    )
+    start: Callable[[str, tuple[int, int], tuple[int, int]], Start] | None = None
     networks: str = "xk"
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -188,7 +186,7 @@ def restore_one(path: Path, options: Options, experiment: Experiment) -> None:
 
     start = None
     if experiment.start:
-        start = experiment.start(given, blurry.shape, kernel_size, options)
+        start = experiment.start(name, blurry.shape, kernel_size)
     record = {
         "image": path.name,
         "finished": False,
