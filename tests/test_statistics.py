@@ -527,6 +527,9 @@ def test_images_are_restored_with_the_true_kernels_once(workplace, capsys):
         "../../levin/known_kernel"
     )
 
+    table = workplace / "results/statistics/levin/statistics.md"
+    assert "Those images are our own" in table.read_text()
+
     # What is there is kept; what is not is made, or its lack is explained.
     before = (folder / "im1_kernel5_img.png").read_bytes()
     (folder / "im1_kernel4_img.png").write_bytes(before)
@@ -544,6 +547,7 @@ def test_images_are_restored_with_the_true_kernels_once(workplace, capsys):
     assert levin(["--jobs", "1"]) == 0
     scores = scores_in(workplace / "results/statistics/levin")
     assert float(scores["levin", "im1_kernel5_img"]["error_ratio"]) == 1
+    assert "Those images are our own" not in table.read_text()
 
 
 def test_nothing_of_torch_is_loaded():
