@@ -1,7 +1,7 @@
 """Make datasets/sample: two small blurry images with their truths and kernels.
 
 The sharp images are crops of scikit-image's own photographs, which lie inside that package:
-`camera` (CC0, by Lav Varshney) and `astronaut` (NASA, public domain). They are blurred by kernels
+`camera` (by Lav Varshney) and `coffee` (by Rachel Michetti), both CC0. They are blurred by kernels
 of random camera shake and named in the scheme of Levin's benchmark. The same files come out every
 time, bit for bit.
 
@@ -26,7 +26,7 @@ from utils.command import Parser, run_program
 from utils.images import encode_png, scale_kernel, to_uint8
 
 SIZE = 128  # height and width of the blurry images
-NOISE = 1.0  # in gray levels
+NOISE = 0.5  # in gray levels
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ class Sample:
     column: int
     kernel: int
     kernel_size: int
+    extent: int  # of the motion, so that a size is no tighter a fit than in real life
     seed: int
 
 
 # The sizes are those that the script reads from a Levin kernel's number.
 SAMPLES = (
-    Sample(1, "camera", 100, 205, kernel=5, kernel_size=11, seed=40),
-    Sample(2, "astronaut", 320, 165, kernel=3, kernel_size=13, seed=46),
+    Sample(1, "camera", 100, 205, kernel=5, kernel_size=11, extent=9, seed=12),
+    Sample(2, "coffee", 195, 280, kernel=3, kernel_size=13, extent=11, seed=46),
 )
 
 
@@ -60,7 +61,8 @@ def make_sample(sample: Sample, folder: Path) -> None:
         Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``.
     """
     rng = np.random.default_rng(sample.seed)
-    kernel = as_stored(camera_shake((sample.kernel_size, sample.kernel_size), rng))
+    motion = camera_shake((sample.extent, sample.extent), rng)
+    kernel = as_stored(np.pad(motion, (sample.kernel_size - sample.extent) // 2))
 
     photograph = getattr(skimage.data, sample.photograph)()
     if photograph.ndim == 3:

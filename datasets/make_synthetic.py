@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.camera_shake import SMALLEST_SIZE, camera_shake
 from datasets.formation import as_stored, blur, crop_to_blurry, expose, saturate
 from datasets.output import write_new
+from utils.colors import STUDIO_RANGE
 from utils.command import DataError, Parser, UsageError, run_program
-from utils.images import encode_png, list_images, read_color, rgb_to_luma, scale_kernel
+from utils.images import encode_png, list_images, read_color, scale_kernel
 
 # The sizes that the scripts derive from a kernel's number, 1, 2, ...
 KERNEL_SIZES = {"levin": (17, 15, 13, 27, 11, 19, 21, 21), "lai": (31, 51, 55, 75)}
@@ -196,7 +197,7 @@ def make_benchmark(settings: Settings, sources: dict[str, Path | None], folder: 
             else:
                 file = f"{name}_kernel_{number:02}.png"
                 write_new(folder / "uniform" / file, encode_png(blurry))
-                write_new(folder / "uniform_ycbcr" / file, encode_png(rgb_to_luma(blurry)))
+                write_new(folder / "uniform_ycbcr" / file, encode_png(STUDIO_RANGE.luma(blurry)))
             progress.update()
     progress.close()
 

@@ -16,8 +16,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.output import write_new
+from utils.colors import STUDIO_RANGE
 from utils.command import DataError, Parser, run_program
-from utils.images import encode_png, list_images, read_color, rgb_to_luma
+from utils.images import encode_png, list_images, read_color
 
 SCENES = tuple(
     f"{group}_{number:02}"
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> int:
         content = (options.data_path / name).read_bytes()
         write_new(options.save_path / name, content)
     for name in tqdm(BLURRY, desc="luminance", unit="image", dynamic_ncols=True):
-        luma = rgb_to_luma(read_color(options.data_path / "uniform" / f"{name}.png"))
+        luma = STUDIO_RANGE.luma(read_color(options.data_path / "uniform" / f"{name}.png"))
         target = options.save_path / "uniform_ycbcr" / f"{name}.png"
         write_new(target, encode_png(luma))
     print(f"{len(BLURRY)} images and {len(SCENES)} truths are in {options.save_path}")

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from statistic.metrics import BORDER, comp_upto_shift, crop, error_ratio, error_ratio_levin
+from utils.colors import STUDIO_RANGE
 from utils.command import DataError
 from utils.files import write_whole
-from utils.images import encode_png, read_image, read_luminance, rgb_to_luma, truth_name
+from utils.images import encode_png, read_image, read_luminance, truth_name
 
 
 @dataclass(frozen=True)
@@ -143,5 +144,4 @@ def _in_color(aligned: np.ndarray, file: Path) -> np.ndarray:
     if image.ndim == 2:
         return aligned
     image = image[BORDER:, BORDER:][: aligned.shape[0], : aligned.shape[1]]
-    # At constant chroma, red, green and blue all rise alike with Y, which spans 219 steps of 255.
-    return image + (255 / 219) * (aligned - rgb_to_luma(image))[..., None]
+    return STUDIO_RANGE.replace_luma(image, aligned)

@@ -18,8 +18,9 @@ from datasets.formation import blur, saturate
 from datasets.make_synthetic import KERNEL_SIZES
 from datasets.prepare_lai import BLURRY, SCENES
 from datasets.prepare_levin import release_name
+from utils.colors import STUDIO_RANGE
 from utils.command import run_program
-from utils.images import read_color, read_gray, read_kernel, rgb_to_luma, truth_name, write_png
+from utils.images import read_color, read_gray, read_kernel, truth_name, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -95,7 +96,7 @@ def test_color_comes_as_rgb(tmp_path):
 
 def test_luma_has_the_studio_range():
     colors = np.array([[[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], float)
-    assert rgb_to_luma(colors)[0] * 255 == pytest.approx([16, 235, 81.481, 144.553, 40.966])
+    assert STUDIO_RANGE.luma(colors)[0] * 255 == pytest.approx([16, 235, 81.481, 144.553, 40.966])
 
 
 # make_synthetic.py
@@ -166,7 +167,7 @@ def test_synthetic_lai_has_color_and_its_luminance(tmp_path):
     assert color.shape == (52, 54, 3)
     assert color[..., 0].mean() > 1.5 * color[..., 1].mean() > 2 * color[..., 2].mean()
     luma = cv2.imread(str(folder / "uniform_ycbcr/red_kernel_01.png"), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(luma, np.rint(rgb_to_luma(color) * 255))
+    assert np.array_equal(luma, np.rint(STUDIO_RANGE.luma(color) * 255))
     assert read_kernel(folder / "kernel/kernel_01.png").shape == (9, 11)
 
 

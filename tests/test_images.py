@@ -3,14 +3,18 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image, ImageOps
 
+from utils.colors import FULL_RANGE, STUDIO_RANGE
 from utils.command import DataError
 from utils.files import write_whole
 from utils.images import (
+    encode_png,
     find_truth,
     list_images,
     read_gray,
     read_kernel,
+    read_photograph,
     scale_kernel,
     to_uint8,
     truth_name,
@@ -30,7 +34,7 @@ def test_gray_files_come_back_exactly(tmp_path, depth, suffix):
 def test_color_becomes_luminance(tmp_path):
     red, green, blue = 200, 100, 50
     cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 5, 3), (blue, green, red), np.uint8))
-    expected = np.rint(0.299 * red + 0.587 * green + 0.114 * blue) / 255
+    expected = (0.299 * red + 0.587 * green + 0.114 * blue) / 255
     assert read_gray(tmp_path / "a.png") == pytest.approx(np.full((4, 5), expected))
 
 
@@ -99,3 +103,57 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_depth_alpha_and_color_come_back(tmp_path):
+    rng = np.random.default_rng(0)
+    for depth in (np.uint8, np.uint16):
+        pixels = rng.integers(0, np.iinfo(depth).max, (6, 7, 4), endpoint=True, dtype=depth)
+        cv2.imwrite(str(tmp_path / "a.png"), pixels)
+        photograph = read_photograph(tmp_path / "a.png")
+        assert photograph.depth == depth
+        encoded = encode_png(photograph.pixels, photograph.depth, photograph.alpha)
+        again = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(again, pixels)
+
+
+def test_gray_with_alpha_becomes_gray_color_with_alpha():
+    gray, alpha = np.array([[0.0, 0.2]]), np.array([[1.0, 0.4]])
+    encoded = encode_png(gray, alpha=alpha)
+    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.tolist() == [[[0, 0, 0, 255], [51, 51, 51, 102]]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_the_cameras_orientation_is_applied(tmp_path, orientation, suffix):
+    stored = Image.fromarray(np.arange(0, 240, 20, dtype=np.uint8).reshape(3, 4)).resize(
+        (64, 48), 0
+    )
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / f"a{suffix}"
+    stored.convert("RGB").save(path, exif=exif, quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("L")) / 255
+    assert read_gray(path).shape == expected.shape
+    assert np.abs(read_gray(path) - expected).max() < 0.05
+
+
+@pytest.mark.parametrize("luma_range", [FULL_RANGE, STUDIO_RANGE])
+def test_new_luminance_keeps_the_chroma(luma_range):
+    image = np.random.default_rng(0).uniform(0.3, 0.6, (4, 5, 3))
+    luma = np.random.default_rng(1).uniform(0.3, 0.6, (4, 5))
+    changed = luma_range.replace_luma(image, luma)
+    assert np.allclose(luma_range.luma(changed), luma)
+    assert np.allclose(np.diff(changed), np.diff(image))
+    assert np.allclose(luma_range.replace_luma(image, luma_range.luma(image)), image)
+
+
+def test_full_range_merging_is_opencvs():
+    rng = np.random.default_rng(0)
+    blurry = rng.integers(80, 170, (9, 9, 3), dtype=np.uint8)
+    ycrcb = cv2.cvtColor(blurry, cv2.COLOR_BGR2YCrCb)
+    luma = ycrcb[..., 0].astype(int) + rng.integers(-20, 20, (9, 9))
+    merged = cv2.cvtColor(np.dstack([luma, ycrcb[..., 1:]]).astype(np.uint8), cv2.COLOR_YCrCb2RGB)
+    ours = FULL_RANGE.replace_luma(blurry[..., ::-1] / 255, luma / 255)
+    assert np.abs(255 * ours - merged).max() <= 2  # OpenCV rounds luminance and chroma

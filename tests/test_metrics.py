@@ -17,7 +17,8 @@ from statistic.metrics import (
     shifted,
     ssim,
 )
-from utils.images import read_luminance, rgb_to_luma, write_png
+from utils.colors import STUDIO_RANGE
+from utils.images import read_luminance, write_png
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 GOLDEN = SHARED / "reference" / "metrics_octave.csv"
@@ -299,7 +300,7 @@ def test_error_ratio_at_its_ends(ratio):
 def test_luma_is_that_of_studio_range():
     colors = np.array([[[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], float)
     expected = [[16, 235, 81.481, 144.553, 40.966]]
-    np.testing.assert_allclose(255 * rgb_to_luma(colors), expected, atol=1e-12)
+    np.testing.assert_allclose(255 * STUDIO_RANGE.luma(colors), expected, atol=1e-12)
 
 
 def test_luminance_of_color_and_gray_files(tmp_path):
@@ -307,7 +308,7 @@ def test_luminance_of_color_and_gray_files(tmp_path):
     write_png(tmp_path / "color.png", color)
     write_png(tmp_path / "gray.png", color[..., 0])
     np.testing.assert_allclose(
-        read_luminance(tmp_path / "color.png"), rgb_to_luma(color), atol=1e-15
+        read_luminance(tmp_path / "color.png"), STUDIO_RANGE.luma(color), atol=1e-15
     )
     np.testing.assert_array_equal(read_luminance(tmp_path / "gray.png"), color[..., 0])
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from statistic.metrics import comp_upto_shift, crop, error_ratio, error_ratio_levin
-from utils.images import rgb_to_luma
+from utils.colors import STUDIO_RANGE
 
 SCRIPT = Path(__file__).with_name("metrics.m")
 
@@ -87,7 +87,7 @@ def octave(images, tmp_path_factory):
 @pytest.mark.parametrize("name", PAIRS)
 def test_scores_match_octave(name, images, octave):
     restored, known, truth = (
-        rgb_to_luma(image) if image.ndim == 3 else image for image in images[name]
+        STUDIO_RANGE.luma(image) if image.ndim == 3 else image for image in images[name]
     )
     maxshift = PAIRS[name][-1]
     psnr, ssim, aligned = comp_upto_shift(restored, truth, maxshift)

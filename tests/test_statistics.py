@@ -19,8 +19,9 @@ from statistic.statistic_lai import LAI
 from statistic.statistic_lai import main as lai
 from statistic.statistic_levin import LEVIN
 from statistic.statistic_levin import main as levin
+from utils.colors import STUDIO_RANGE
 from utils.command import DataError
-from utils.images import read_image, read_luminance, rgb_to_luma, write_png
+from utils.images import read_image, read_luminance, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data" / "levin"
@@ -384,13 +385,14 @@ def test_lai_compares_luminance_and_saves_aligned_color(workplace, capsys):
     restored = np.roll(truth, (3, -2), (0, 1))
     put(Path("results/lai/others/10_xu/people_02_kernel_03.png"), restored)
     put(
-        Path("results/lai/uniform/people_02_kernel_03_x.png"), noisy(rgb_to_luma(restored), 0.02, 1)
+        Path("results/lai/uniform/people_02_kernel_03_x.png"),
+        noisy(STUDIO_RANGE.luma(restored), 0.02, 1),
     )
     assert lai(["--jobs", "1", "--save_aligned"]) == 0
     out = capsys.readouterr().out
     row = scores_in(workplace / "results/statistics/lai")["uniform", "people_02_kernel_03"]
     luminance = read_luminance("results/lai/uniform/people_02_kernel_03_x.png")
-    psnr, ssim, aligned = comp_upto_shift(luminance, rgb_to_luma(truth))
+    psnr, ssim, aligned = comp_upto_shift(luminance, STUDIO_RANGE.luma(truth))
     assert (float(row["psnr"]), float(row["ssim"])) == pytest.approx((psnr, ssim), abs=1e-8)
     assert f"img=people_02 kernel=3: psnr={psnr:.4f}, ssim={ssim:.4f}\n" in out
     assert "error ratio" not in out
@@ -403,7 +405,7 @@ def test_lai_compares_luminance_and_saves_aligned_color(workplace, capsys):
     assert inside.size > 0.9 * saved.size
     unclipped = ((saved > 0) & (saved < 1)).all(-1)
     # Y is that of the truth, to which the image is aligned; Cb and Cr are those of the place.
-    difference = rgb_to_luma(saved) - crop(rgb_to_luma(truth))
+    difference = STUDIO_RANGE.luma(saved) - crop(STUDIO_RANGE.luma(truth))
     assert abs(difference[unclipped]).max() < 1 / 255
     for first, second in ((0, 1), (2, 1)):
         chroma = [image[..., first] - image[..., second] for image in (saved, crop(restored))]
