@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from statistic.benchmark import Benchmark
-from statistic.methods import find_blurry, find_given, find_methods, place, select
+from statistic.known_images import restore_known
+from statistic.methods import find_blurry, find_given, find_known, find_methods, place, select
 from statistic.metrics import BORDER, MAXSHIFT
 from statistic.scoring import Score, Task, score_image
 from statistic.summary import Statistics, summarise
@@ -135,15 +136,14 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
     """
     methods = find_methods(benchmark, options.results)
     given = find_given(benchmark, options.results, options.truths)
-    known = next(
-        (
-            method
-            for folder in benchmark.known_kernel_folders
-            for method in methods
-            if method.folder == place(folder, options.results)
-        ),
-        None,
-    )
+    known = find_known(methods, benchmark, options.results)
+    failures: dict[str, str] = {}
+    if benchmark.known_kernel_folders:
+        own = place(benchmark.known_kernel_folders[-1], options.results)
+        if known is None or known.folder == own:
+            failures = restore_known(given, own, options.jobs)
+            methods = find_methods(benchmark, options.results)
+            known = find_known(methods, benchmark, options.results)
     if blurry := find_blurry(benchmark, given):
         methods = [blurry, *methods]
     if options.methods:
@@ -151,25 +151,23 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
 
     aligned: dict[str, Path] = {}
     if options.save_aligned:
-        for method in methods:
-            if method.kind != "blurry":
-                aligned[method.name] = method.folder / "aligned"
-                aligned[method.name].mkdir(exist_ok=True)
+        aligned = {m.name: m.folder / "aligned" for m in methods if m.kind != "blurry"}
+        for folder in aligned.values():
+            folder.mkdir(exist_ok=True)
 
     tasks = []
-    for image in benchmark.images:
-        restored = {m.name: m.files[image.name] for m in methods if image.name in m.files}
-        if restored:
+    for image in given:
+        files = {method.name: method.files[image] for method in methods if image in method.files}
+        if files:
             tasks.append(
                 Task(
-                    image=image.name,
-                    truth=given[image.name].truth,
-                    known=known.files.get(image.name) if known else None,
-                    restored=restored,
+                    image=image,
+                    truth=given[image].truth,
+                    known=known.files.get(image) if known else None,
+                    known_failure=failures.get(image),
+                    restored=files,
                     aligned={
-                        name: aligned[name] / file.name
-                        for name, file in restored.items()
-                        if name in aligned
+                        m: aligned[m] / file.name for m, file in files.items() if m in aligned
                     },
                     maxshift=options.maxshift,
                 )
@@ -180,9 +178,9 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
             found.update({(score.method, score.image): score for score in scores})
             bar.update()
     scores = [
-        found.get((method.name, image.name)) or Score(method.name, image.name, None)
+        found.get((method.name, image)) or Score(method.name, image, None)
         for method in methods
-        for image in benchmark.images
+        for image in given
     ]
     return Statistics(
         benchmark=benchmark,

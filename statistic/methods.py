@@ -111,6 +111,28 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
     return sorted(methods, key=lambda method: method.name.casefold())
 
 
+def find_known(methods: list[Method], benchmark: Benchmark, results: Path) -> Method | None:
+    """Find the images restored with the true kernels, which error ratios refer to.
+
+    Parameters
+    ----------
+    methods : list of Method
+        All methods of the results folder.
+    benchmark : Benchmark
+        Levin's or Lai's.
+    results : Path
+        The results folder.
+
+    Returns
+    -------
+    Method or None
+        The one in the first of the benchmark's folders; None where there is none.
+    """
+    by_folder = {method.folder: method for method in methods}
+    folders = _places(benchmark.known_kernel_folders, results)
+    return next((by_folder[folder] for folder in folders if folder in by_folder), None)
+
+
 def find_blurry(benchmark: Benchmark, given: dict[str, Given]) -> Method | None:
     """Take the blurry images themselves as a method, to see what the others gain.
 

@@ -55,6 +55,8 @@ class Task:
         The sharp image.
     known : Path or None
         The image restored with the true kernel.
+    known_failure : str or None
+        Why it could not be so restored.
     restored : dict of str to Path
         The restored images by the methods' names.
     aligned : dict of str to Path
@@ -66,6 +68,7 @@ class Task:
     image: str
     truth: Path | None
     known: Path | None
+    known_failure: str | None
     restored: dict[str, Path]
     aligned: dict[str, Path]
     maxshift: int
@@ -96,12 +99,13 @@ def score_image(task: Task) -> list[Score]:
             Score(method, task.image, file, problem=str(error))
             for method, file in task.restored.items()
         ]
-    known, no_ratio = None, None
+    known, failure = None, task.known_failure
     if task.known:
         try:
             known = _align(task.known, truth, task.maxshift)[2]
         except (DataError, OSError) as error:
-            no_ratio = f"no error ratio: {error}"
+            failure = str(error)
+    no_ratio = f"no error ratio: {failure}" if failure else None
 
     scores = []
     for method, file in task.restored.items():

@@ -100,7 +100,9 @@ def as_json(statistics: Statistics, folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        See the code for its keys. Of infinite figures stands the string ``Infinity``, which
+        ``benchmark``, ``maxshift``, ``known_kernel`` (a folder); ``images``, each with the files
+        that are given; ``methods``, each with its ``scores``; ``rows`` of averages; ``published``
+        rows. What is not known is None. Of infinite figures stands the string ``Infinity``, which
         Python's ``float`` and JavaScript's ``Number`` understand, for JSON has no such number.
     """
 
@@ -197,7 +199,7 @@ def _cell(averages: dict[str, Average], images: int, figure: str) -> str:
 def _notes(statistics: Statistics) -> list[str]:
     """What a reader must know to compare the figures with others."""
     notes = [
-        "Averages over so many images, each shifted by up to "
+        "Averages over the images counted; each was shifted by up to "
         f"{statistics.maxshift} pixels, in quarters, to where it fits the truth best."
     ]
     if any("error_ratio" in row.averages for row in statistics.rows):
@@ -205,6 +207,8 @@ def _notes(statistics: Statistics) -> list[str]:
             f"Error ratios refer to the images in {statistics.known}: the published scripts' by "
             "largest singular values, Levin's (CVPR 2009) by sums of squares."
         )
+        if statistics.known.name != Path(statistics.benchmark.known_kernel_folders[0]).name:
+            notes.append("Those images are our own; published ratios refer to their authors'.")
     elif statistics.benchmark.known_kernel_folders:
         notes.append("No error ratios, for there are no images restored with the true kernels.")
     if any(len(row.methods) > 1 for row in statistics.rows):

@@ -150,9 +150,11 @@ def test_no_two_methods_have_one_name(workplace):
 
 def test_results_behind_a_link_are_found(workplace):
     put(Path("elsewhere/mine/im1_kernel1_img_x.png"), picture(45, 45))
-    Path("results").mkdir()
-    Path("results/levin").symlink_to(Path("elsewhere").resolve())
-    assert [method.name for method in find_methods(LEVIN, Path("results"))] == ["mine"]
+    Path("results/levin/others").mkdir(parents=True)
+    Path("results/levin/others/linked").symlink_to(Path("elsewhere/mine").resolve())
+    Path("results/levin_linked").symlink_to(Path("elsewhere").resolve())
+    names = [method.name for method in find_methods(LEVIN, Path("results"))]
+    assert names == ["levin_linked/mine", "linked"]
 
 
 def test_the_benchmarks_have_all_their_images():
@@ -357,6 +359,8 @@ def test_json_is_strict_and_its_paths_lead_to_the_files(small):
         read_image("results/levin/groundtruth/im1.png"),
     )
     put(Path("results/levin_true/im1_kernel1_img_k.png"), picture(45, 45))
+    Path("datasets/levin").mkdir(parents=True)
+    os.rename("results/levin/groundtruth", "datasets/levin/gt")
     # Behind a link, .. leads elsewhere than the path seems to say.
     os.rename("results", "far")
     Path("deep/er").mkdir(parents=True)
@@ -418,6 +422,7 @@ def test_curves_show_the_share_of_images_below(small, monkeypatch):
     assert set(curves) == {"levin (3 of 32)", "zuo (3 of 32)"}
     ratios = sorted(s.error_ratio_levin for s in statistics.scores_of("zuo") if s.file)
     x, y = curves["zuo (3 of 32)"].get_data()
+    assert curves["zuo (3 of 32)"].get_drawstyle() == "steps-post"
     for threshold in (ratios[0] - 1e-6, ratios[0] + 1e-6, ratios[1] + 1e-6, ratios[2] + 1e-6):
         share = 100 * sum(ratio < threshold for ratio in ratios) / 3
         assert y[np.searchsorted(x, threshold) - 1] == pytest.approx(share)
@@ -497,6 +502,54 @@ def test_levins_images_give_the_error_ratios_of_octave(workplace):
     row = scores_in(workplace / "results/statistics/levin")["levin", "im1_kernel3_img"]
     assert float(row["error_ratio"]) == pytest.approx(0.9350067991, abs=1e-9)
     assert float(row["error_ratio_levin"]) == pytest.approx(1.1521211858, abs=1e-9)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs Levin's images beside the checkout")
+def test_images_are_restored_with_the_true_kernels_once(workplace, capsys):
+    Path("datasets/levin/gt").mkdir(parents=True)
+    # The truths of kernels 4 and 5 are stored in opposite orientations.
+    for file in ("im1_kernel4_img", "im1_kernel5_img", "gt/im1", "gt/kernel4", "gt/kernel5"):
+        Path(f"datasets/levin/{file}.png").write_bytes((SHARED / f"{file}.png").read_bytes())
+    for name in ("im1_kernel4_img", "im1_kernel5_img"):
+        blurry = read_luminance(f"datasets/levin/{name}.png")
+        put(Path(f"results/levin/{name}_x.png"), blurry)
+    assert levin(["--jobs", "1"]) == 0
+    assert "restoring 2 images with their true kernels" in capsys.readouterr().err
+    folder = workplace / "results/levin/known_kernel"
+    assert {file.name for file in folder.iterdir()} == {
+        "im1_kernel4_img.png",
+        "im1_kernel5_img.png",
+    }
+    scores = scores_in(workplace / "results/statistics/levin")
+    for name in ("im1_kernel4_img", "im1_kernel5_img"):
+        assert float(scores["known_kernel", name]["psnr"]) > 30
+        assert float(scores["known_kernel", name]["error_ratio"]) == 1
+        assert float(scores["levin", name]["error_ratio_levin"]) > 5
+    assert statistics_in(workplace / "results/statistics/levin")["known_kernel"] == (
+        "../../levin/known_kernel"
+    )
+
+    table = workplace / "results/statistics/levin/statistics.md"
+    assert "Those images are our own" in table.read_text()
+
+    # What is there is kept; what is not is made, or its lack is explained.
+    before = (folder / "im1_kernel5_img.png").read_bytes()
+    (folder / "im1_kernel4_img.png").write_bytes(before)
+    (folder / "im1_kernel5_img.png").unlink()
+    Path("datasets/levin/gt/kernel5.png").write_bytes(b"")
+    assert levin(["--jobs", "1"]) == 1
+    assert "im1_kernel5_img: no error ratio: datasets/levin/gt/kernel5.png: not an image" in (
+        capsys.readouterr().err
+    )
+    assert [file.name for file in folder.iterdir()] == ["im1_kernel4_img.png"]
+    assert (folder / "im1_kernel4_img.png").read_bytes() == before
+
+    # The authors' images go before ours.
+    put(Path("results/levin/others/groundk/im1_kernel5_img.png"), blurry)
+    assert levin(["--jobs", "1"]) == 0
+    scores = scores_in(workplace / "results/statistics/levin")
+    assert float(scores["levin", "im1_kernel5_img"]["error_ratio"]) == 1
+    assert "Those images are our own" not in table.read_text()
 
 
 def test_nothing_of_torch_is_loaded():

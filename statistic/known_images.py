@@ -1,0 +1,86 @@
+"""Restore a benchmark's images with the true kernels: what error ratios are measured against."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from statistic.known_kernel import deconvolve
+from statistic.methods import Given
+from statistic.reblur import orient_kernel
+from utils.command import DataError
+from utils.images import read_kernel, read_luminance, write_png
+from utils.parallel import in_parallel
+from utils.progress import image_bar, say
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to restore.
+
+    Parameters
+    ----------
+    image : str
+        The blurry image's name without suffix.
+    given : Given
+        The blurry image, the truth and the true kernel.
+    restored : Path
+        The PNG to write.
+    """
+
+    image: str
+    given: Given
+    restored: Path
+
+
+def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str, str]:
+    """Restore with its true kernel every image that was not so restored before.
+
+    Parameters
+    ----------
+    given : dict of str to Given
+        See `statistic.methods.find_given`. Images without truth or kernel are passed over.
+    folder : Path
+        Where ``NAME.png`` is written for each image.
+    jobs : int
+        How many processes work.
+
+    Returns
+    -------
+    dict of str to str
+        Why an image could not be restored, by its name.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    tasks = [
+        Task(image, files, folder / f"{image}.png")
+        for image, files in given.items()
+        if files.blurry and files.truth and files.kernel
+        if not (folder / f"{image}.png").exists()
+    ]
+    if not tasks:
+        return {}
+    say(f"restoring {len(tasks)} images with their true kernels, for the error ratio: {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = {}
+    with image_bar(len(tasks)) as bar:
+        for image, failure in in_parallel(_restore, tasks, jobs):
+            if failure:
+                failures[image] = failure
+            bar.update()
+    return failures
+
+
+def _restore(task: Task) -> tuple[str, str | None]:
+    try:
+        blurry, truth = read_luminance(task.given.blurry), read_luminance(task.given.truth)
+        kernel = read_kernel(task.given.kernel)
+    except (DataError, OSError) as error:
+        return task.image, str(error)
+    try:
+        restored = deconvolve(blurry, orient_kernel(kernel, truth, blurry))
+    except ValueError as error:
+        return task.image, f"{task.given.blurry}: {error}"
+    write_png(task.restored, restored)
+    return task.image, None
