@@ -16,6 +16,7 @@ from torch import Tensor
 
 from networks.fcn import KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork
+from utils.adam import Adam
 from utils.blur import blur, crop_to_blurry
 from utils.losses import mse, ssim, total_variation
 from utils.recipe import LEVIN, Recipe
@@ -214,15 +215,11 @@ def deblur(
     else:
         noise_generator.manual_seed(start.seed)
 
-    adam = torch.optim.Adam(
-        [{"params": gx.parameters()}, {"params": gk.parameters()}], lr=0.0, fused=True
-    )
+    adam_gx, adam_gk = Adam(gx.parameters()), Adam(gk.parameters())
+    weights = [*adam_gx.parameters, *adam_gk.parameters]
     losses: list[float] = []
     unread: list[Tensor] = []
     for iteration in range(recipe.num_iter):
-        for group, rate in zip(adam.param_groups, recipe.learning_rates(iteration), strict=True):
-            group["lr"] = rate
-
         # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
         noise = torch.empty_like(zx).normal_(generator=noise_generator)
         noisy_zx = zx + recipe.input_noise * noise
@@ -233,9 +230,10 @@ def deblur(
         if recipe.tv_weight:
             loss = loss + recipe.tv_weight * total_variation(x)
 
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
+        gradients = torch.autograd.grad(loss, weights)
+        image_rate, kernel_rate = recipe.learning_rates(iteration)
+        adam_gx.step(gradients[: len(adam_gx.parameters)], image_rate)
+        adam_gk.step(gradients[len(adam_gx.parameters) :], kernel_rate)
 
         done = iteration + 1
         unread.append(loss.detach())
