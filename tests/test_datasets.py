@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,22 @@ def test_synthetic_levin_has_names_and_sizes_of_the_benchmark(tmp_path):
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 2
     record = json.loads((tmp_path / "synthetic.json").read_text())
     assert record["sharp"]["im2"] == "camera"
+
+
+@pytest.mark.parametrize("layout", ["levin", "lai"])
+def test_scripts_derive_the_kernel_sizes_from_the_names(tmp_path, layout):
+    options = ("--crop_size", 40, "--save_path", tmp_path)
+    succeed("make_synthetic", layout, *options)
+    script = importlib.import_module(f"selfdeblur_{layout}")
+    blurry, kernels = {
+        "levin": (tmp_path.glob("*.png"), tmp_path / "gt"),
+        "lai": ((tmp_path / "uniform_ycbcr").iterdir(), tmp_path / "kernel"),
+    }[layout]
+    names = sorted(path.stem for path in blurry)
+    assert len(names) == 5 * len(KERNEL_SIZES[layout])
+    for name in names:
+        kernel = re.search(r"kernel_?\d+", name)[0]
+        assert read_kernel(kernels / f"{kernel}.png").shape == script.kernel_size(name)
 
 
 @pytest.mark.parametrize("layout", ["levin", "lai"])
