@@ -10,7 +10,7 @@ import re
 from utils.cli import parse_options
 from utils.command import DataError, run_program
 from utils.recipe import LEVIN
-from utils.run import restore_all
+from utils.run import Experiment, restore_all
 
 # The size of the true kernel's support, by the kernel's number in the image's name.
 KERNEL_SIZES = {1: 17, 2: 15, 3: 13, 4: 27, 5: 11, 6: 19, 7: 21, 8: 21}
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         recipe=LEVIN,
         where_to_get="python datasets/fetch.py levin gets Levin's images (see datasets/README.md)",
     )
-    return restore_all(options, kernel_size)
+    return restore_all(options, Experiment(kernel_size))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from scipy.signal import correlate
 
 from utils.images import to_uint8
 
+BRIGHT = 0.9  # where saturation sets in
+
 
 def as_stored(kernel: np.ndarray) -> np.ndarray:
     """Round a kernel to what an 8-bit file of it gives back.
@@ -90,3 +92,25 @@ def expose(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
         Multiples of 1/255 in [0, 1].
     """
     return to_uint8(light + noise / 255 * rng.standard_normal(light.shape)) / 255
+
+
+def saturate(sharp: np.ndarray, gain: float) -> np.ndarray:
+    """Restore to bright regions the light that the camera clipped.
+
+    From `BRIGHT` on a pixel is scaled the more, the brighter it is; white becomes `gain`. Blurred
+    and clipped, such an image shows the saturated streaks of lamps and highlights.
+
+    Parameters
+    ----------
+    sharp : (H, W) or (H, W, 3) float array
+        The image, in [0, 1]. A color's channels are scaled alike, by the largest of them.
+    gain : float
+        At least 1, which changes nothing.
+
+    Returns
+    -------
+    float64 array of the same shape
+        The light, in [0, gain].
+    """
+    brightest = sharp.max(axis=2, keepdims=True) if sharp.ndim == 3 else sharp
+    return sharp * (1 + (gain - 1) * np.clip((brightest - BRIGHT) / (1 - BRIGHT), 0, 1))

@@ -1,7 +1,7 @@
 """Make datasets/sample: two small blurry images with their truths and kernels.
 
 The sharp images are crops of scikit-image's own photographs, which lie inside that package:
-`camera` (CC0, by Lav Varshney) and `astronaut` (NASA, public domain). They are blurred by kernels
+`camera` (by Lav Varshney) and `coffee` (by Rachel Michetti), both CC0. They are blurred by kernels
 of random camera shake and named in the scheme of Levin's benchmark. The same files come out every
 time, bit for bit.
 
@@ -21,11 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.camera_shake import camera_shake
 from datasets.formation import as_stored, blur, crop_to_blurry, expose
+from datasets.output import write_new
 from utils.command import Parser, run_program
-from utils.images import scale_kernel, to_uint8, write_png
+from utils.images import encode_png, scale_kernel, to_uint8
 
 SIZE = 128  # height and width of the blurry images
-NOISE = 1.0  # in gray levels
+NOISE = 0.5  # in gray levels
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,14 @@ class Sample:
     column: int
     kernel: int
     kernel_size: int
+    extent: int  # of the motion, so that a size is no tighter a fit than in real life
     seed: int
 
 
 # The sizes are those that the script reads from a Levin kernel's number.
 SAMPLES = (
-    Sample(1, "camera", 100, 205, kernel=5, kernel_size=11, seed=40),
-    Sample(2, "astronaut", 320, 165, kernel=3, kernel_size=13, seed=46),
+    Sample(1, "camera", 100, 205, kernel=5, kernel_size=11, extent=9, seed=12),
+    Sample(2, "coffee", 195, 280, kernel=3, kernel_size=13, extent=11, seed=46),
 )
 
 
@@ -56,10 +58,11 @@ def make_sample(sample: Sample, folder: Path) -> None:
     sample : Sample
         What to make.
     folder : Path
-        Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``; exists, with ``gt``.
+        Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``.
     """
     rng = np.random.default_rng(sample.seed)
-    kernel = as_stored(camera_shake((sample.kernel_size, sample.kernel_size), rng))
+    motion = camera_shake((sample.extent, sample.extent), rng)
+    kernel = as_stored(np.pad(motion, (sample.kernel_size - sample.extent) // 2))
 
     photograph = getattr(skimage.data, sample.photograph)()
     if photograph.ndim == 3:
@@ -70,9 +73,12 @@ def make_sample(sample: Sample, folder: Path) -> None:
     sharp = photograph[top : top + side, left : left + side] / 255
 
     name = f"im{sample.image}_kernel{sample.kernel}_img.png"
-    write_png(folder / name, expose(blur(sharp, kernel), NOISE, rng))
-    write_png(folder / "gt" / f"im{sample.image}.png", crop_to_blurry(sharp, kernel.shape))
-    write_png(folder / "gt" / f"kernel{sample.kernel}.png", scale_kernel(kernel))
+    blurry = expose(blur(sharp, kernel), NOISE, rng)
+    write_new(folder / name, encode_png(blurry))
+    truth = crop_to_blurry(sharp, kernel.shape)
+    write_new(folder / "gt" / f"im{sample.image}.png", encode_png(truth))
+    kernel_file = encode_png(scale_kernel(kernel))
+    write_new(folder / "gt" / f"kernel{sample.kernel}.png", kernel_file)
 
 
 def main(arguments: list[str]) -> int:
@@ -85,7 +91,6 @@ def main(arguments: list[str]) -> int:
         help="where to write (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
-    (options.save_path / "gt").mkdir(parents=True, exist_ok=True)
     for sample in SAMPLES:
         make_sample(sample, options.save_path)
     print(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}")

@@ -1,4 +1,4 @@
-"""Gk, the kernel network: one hidden layer and a softmax.
+"""Gk, the kernel network: one hidden layer and a softmax; and what stands in for it.
 
 References
 ----------
@@ -6,6 +6,8 @@ References
    CVPR 2020, section 3.2.
 """
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,7 +28,6 @@ class KernelNetwork(nn.Module):
 
     Examples
     --------
-    >>> import torch
     >>> k = KernelNetwork((15, 13))(torch.rand(200))
     >>> k.shape, round(k.sum().item(), 5)
     (torch.Size([1, 1, 15, 13]), 1.0)
@@ -42,3 +43,21 @@ class KernelNetwork(nn.Module):
         """Map the vector (inputs,) to the kernel (1, 1, kh, kw)."""
         entries = F.softmax(self.output(F.relu6(self.hidden(zk))), dim=-1)
         return entries.view(1, 1, *self.kernel_size)
+
+
+class KnownKernel(nn.Module):
+    """Takes Gk's place where the kernel is known: gives it whatever the input.
+
+    Parameters
+    ----------
+    kernel : (kh, kw) array
+        Non-negative with sum 1.
+    """
+
+    def __init__(self, kernel: np.ndarray):
+        super().__init__()
+        self.register_buffer("kernel", torch.as_tensor(kernel, dtype=torch.float32)[None, None])
+
+    def forward(self, zk: Tensor) -> Tensor:
+        """Give the kernel (1, 1, kh, kw)."""
+        return self.kernel

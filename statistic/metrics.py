@@ -13,7 +13,7 @@ BORDER = 15  # pixels of the truth that are not compared, on every side
 STEP = 4  # shifts to a pixel: the search goes by quarters
 MAXSHIFT = 10
 
-_SSIM_WINDOW = 11
+SSIM_WINDOW = 11
 _SSIM_C1 = (0.01 * 255) ** 2
 _SSIM_C2 = (0.03 * 255) ** 2
 
@@ -72,9 +72,9 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     similarity. IEEE Transactions on Image Processing 13(4), 2004.
     """
     a, b = _equal_shapes(a=a, b=b)
-    if min(a.shape) < _SSIM_WINDOW:
+    if min(a.shape) < SSIM_WINDOW:
         raise ValueError(
-            f"a and b are {_size(a)}: SSIM needs at least {_SSIM_WINDOW} x {_SSIM_WINDOW} pixels"
+            f"a and b are {_size(a)}: SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels"
         )
     factor = max(1, math.floor(min(a.shape) / 256 + 0.5))
     if factor > 1:
@@ -133,7 +133,7 @@ def comp_upto_shift(
         raise ValueError(f"maxshift is {maxshift}: give a whole number from 0 to {BORDER}")
     maxshift = int(maxshift)
     restored, truth = _image(restored=restored), _image(truth=truth)
-    if min(truth.shape) < 2 * BORDER + _SSIM_WINDOW:
+    if min(truth.shape) < 2 * BORDER + SSIM_WINDOW:
         raise ValueError(
             f"truth is {_size(truth)}: it must be at least 41 x 41, of which {BORDER} pixels on "
             "each side are not compared"
@@ -347,7 +347,7 @@ def _downsample(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _local_mean(image: np.ndarray) -> np.ndarray:
-    half = _SSIM_WINDOW // 2
+    half = SSIM_WINDOW // 2
     weights = np.exp(-(np.arange(-half, half + 1) ** 2) / (2 * 1.5**2))
     weights /= weights.sum()
     return cv2.sepFilter2D(image, cv2.CV_64F, weights, weights)[half:-half, half:-half]

@@ -17,7 +17,8 @@ from statistic.metrics import (
     shifted,
     ssim,
 )
-from utils.images import read_luminance, rgb_to_luma, write_png
+from utils.colors import STUDIO_RANGE
+from utils.images import read_luminance, write_png
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 GOLDEN = SHARED / "reference" / "metrics_octave.csv"
@@ -159,25 +160,30 @@ def test_search_finds_a_known_shift(shift):
 
 
 @pytest.mark.parametrize("period", [(1, 2), (2, 1), (3, 2), (1, 5)])
-def test_search_takes_the_first_of_equal_sums(period):
+@pytest.mark.parametrize("seed", range(4))
+def test_search_takes_the_first_of_equal_sums(period, seed):
     """Rounding in the fast sums must not choose among the shifts that repeat a pattern."""
-    tile = np.random.default_rng(8).integers(0, 256, period).astype(float)
-    image = np.tile(tile, (40, 40))[:31, :36]
-    reference = image[:25, :30]
+    tile = np.random.default_rng(seed).integers(0, 256, period).astype(float)
+    image = np.tile(tile, (60, 60))[:51, :56]
+    reference = image[:45, :50]
     assert search_shift(image, reference) == direct_search(image, reference) == (0, 0)
-    reference = 255 * noise(25, 30)
+    reference = 255 * noise(45, 50, seed)
     assert search_shift(image, reference) == direct_search(image, reference)
 
 
-def test_search_decides_near_ties_by_the_differences():
-    """Two copies of the reference, the later one closer by a single small step of one pixel."""
-    reference = 255 * noise(25, 30)
-    image = np.zeros((37, 42))
-    image[:25, :30] = reference
-    image[12:, 12:] = reference
-    image[0, 0] += 1e-3
-    image[36, 41] += 0.9e-3
-    assert search_shift(image, reference) == direct_search(image, reference) == (48, 48)
+@pytest.mark.parametrize("seed", range(4))
+def test_search_decides_near_ties_by_the_differences(seed):
+    """Four copies of the reference, each off in one pixel by less than the fast sums can tell."""
+    reference = 255 * noise(45, 45, seed)
+    image = np.zeros((94, 94))
+    offsets = np.random.default_rng(seed).permutation([4e-5, 3e-5, 2e-5, 1e-5]).reshape(2, 2)
+    for row in (0, 1):
+        for column in (0, 1):
+            part = image[49 * row : 49 * row + 45, 49 * column : 49 * column + 45]
+            part[:] = reference
+            part[3, 4] += offsets[row, column]
+    row, column = np.unravel_index(offsets.argmin(), (2, 2))
+    assert search_shift(image, reference) == (4 * 49 * row, 4 * 49 * column)
 
 
 @pytest.mark.parametrize("value", [0, 16 / 255, 0.3, 1])
@@ -294,7 +300,7 @@ def test_error_ratio_at_its_ends(ratio):
 def test_luma_is_that_of_studio_range():
     colors = np.array([[[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], float)
     expected = [[16, 235, 81.481, 144.553, 40.966]]
-    np.testing.assert_allclose(255 * rgb_to_luma(colors), expected, atol=1e-12)
+    np.testing.assert_allclose(255 * STUDIO_RANGE.luma(colors), expected, atol=1e-12)
 
 
 def test_luminance_of_color_and_gray_files(tmp_path):
@@ -302,7 +308,7 @@ def test_luminance_of_color_and_gray_files(tmp_path):
     write_png(tmp_path / "color.png", color)
     write_png(tmp_path / "gray.png", color[..., 0])
     np.testing.assert_allclose(
-        read_luminance(tmp_path / "color.png"), rgb_to_luma(color), atol=1e-15
+        read_luminance(tmp_path / "color.png"), STUDIO_RANGE.luma(color), atol=1e-15
     )
     np.testing.assert_array_equal(read_luminance(tmp_path / "gray.png"), color[..., 0])
 

@@ -1,6 +1,9 @@
 """The options that all scripts share."""
 
+import argparse
 import fnmatch
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +26,7 @@ class Options:
     recipe_name : str
         The recipe's name.
     recipe : Recipe
-        The recipe, with the number of iterations that was asked for.
+        The recipe, with the length and the weight that were asked for.
     kernel_size : tuple of int or None
         Height and width for all images; None where each image's name decides.
     save_frequency : int
@@ -34,6 +37,8 @@ class Options:
         A device that is there (see `utils.deblur.choose_device`).
     overwrite : bool
         Whether results that were made with other settings are replaced.
+    given : argparse.Namespace
+        The command line as it was given, for the options that a script adds.
     """
 
     images: list[Path]
@@ -45,6 +50,7 @@ class Options:
     seed: int
     device: str
     overwrite: bool
+    given: argparse.Namespace
 
 
 def parse_options(
@@ -55,6 +61,7 @@ def parse_options(
     save_path: str,
     recipe: Recipe,
     where_to_get: str,
+    add_options: Callable[[Parser], None] | None = None,
 ) -> Options:
     """Read a script's command line and look up the images that it names.
 
@@ -70,6 +77,8 @@ def parse_options(
         The script's default recipe.
     where_to_get : str
         How to get the images; said where the default folder is missing or empty.
+    add_options : callable, optional
+        Adds the script's own options to the parser.
 
     Returns
     -------
@@ -103,6 +112,9 @@ def parse_options(
         "--num_iter", type=int, metavar="N", help="change the length, and nothing else"
     )
     parser.add_argument(
+        "--tv_weight", type=float, metavar="W", help="change the weight of the total variation"
+    )
+    parser.add_argument(
         "--kernel_size",
         type=int,
         nargs="+",
@@ -123,12 +135,16 @@ def parse_options(
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results made with other settings"
     )
+    if add_options:
+        add_options(parser)
     given = parser.parse_args(arguments)
 
     for option in ("num_iter", "save_frequency"):
         value = getattr(given, option)
         if value is not None and value < 1:
             parser.error(f"--{option} {value}: must be 1 or more")
+    if given.tv_weight is not None and not 0 <= given.tv_weight < math.inf:
+        parser.error(f"--tv_weight {given.tv_weight}: must be 0 or more")
     if not 0 <= given.seed < 2**63:
         parser.error(f"--seed {given.seed}: must lie between 0 and 2^63 - 1")
     if given.kernel_size:
@@ -144,16 +160,22 @@ def parse_options(
 
     images = find_images(given.data_path, given.only, where_to_get)
     recipe = choices[given.recipe]
+    changes = {
+        option: getattr(given, option)
+        for option in ("num_iter", "tv_weight")
+        if getattr(given, option) is not None
+    }
     return Options(
         images=images,
         save_path=Path(given.save_path),
         recipe_name=given.recipe,
-        recipe=replace(recipe, num_iter=given.num_iter or recipe.num_iter),
+        recipe=replace(recipe, **changes),
         kernel_size=(given.kernel_size[0], given.kernel_size[-1]) if given.kernel_size else None,
         save_frequency=given.save_frequency,
         seed=given.seed,
         device=given.device,
         overwrite=given.overwrite,
+        given=given,
     )
 
 

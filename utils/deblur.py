@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.fcn import KernelNetwork
+from networks.fcn import KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork
 from utils.blur import blur, crop_to_blurry
 from utils.losses import mse, ssim, total_variation
@@ -40,8 +40,8 @@ class Start:
         Input of Gk.
     gx : SkipNetwork
         The image network.
-    gk : KernelNetwork
-        The kernel network.
+    gk : KernelNetwork or KnownKernel
+        The kernel network, or what takes its place.
     seed : int
         Seeds the input noise on other devices than the CPU.
     generator_state : uint8 tensor
@@ -51,7 +51,7 @@ class Start:
     zx: Tensor
     zk: Tensor
     gx: SkipNetwork
-    gk: KernelNetwork
+    gk: KernelNetwork | KnownKernel
     seed: int
     generator_state: Tensor
 
@@ -66,7 +66,7 @@ class Restoration:
         The restored image in [0, 1], of the blurry image's size.
     kernel : (kh, kw) float array
         The estimated kernel, non-negative with sum 1, for `utils.blur.blur`: a correlation.
-    gx, gk : SkipNetwork, KernelNetwork
+    gx, gk : SkipNetwork, KernelNetwork or KnownKernel
         The networks. Image and kernel are what they gave *before* their latest update.
     losses : list of float
         The loss of every iteration so far.
@@ -75,7 +75,7 @@ class Restoration:
     image: np.ndarray
     kernel: np.ndarray
     gx: SkipNetwork
-    gk: KernelNetwork
+    gk: KernelNetwork | KnownKernel
     losses: list[float]
 
 
@@ -113,6 +113,7 @@ def draw_start(
     kernel_size: tuple[int, int],
     recipe: Recipe = LEVIN,
     seed: int = 0,
+    kernel: np.ndarray | None = None,
 ) -> Start:
     """Draw the random inputs and the networks' weights as the authors' code does.
 
@@ -129,6 +130,8 @@ def draw_start(
         Its channels and scales count here.
     seed : int
         Takes the place of the authors' 0.
+    kernel : (kh, kw) array, optional
+        The kernel, where it is known: then Gx alone is fitted.
 
     Returns
     -------
@@ -143,7 +146,7 @@ def draw_start(
         gx = SkipNetwork(INPUT_CHANNELS, recipe.channels, recipe.scales)
         cpu.manual_seed(seed)
         zk = INPUT_SCALE * torch.zeros(INPUT_LENGTH).uniform_()
-        gk = KernelNetwork(kernel_size, INPUT_LENGTH)
+        gk = KernelNetwork(kernel_size, INPUT_LENGTH) if kernel is None else KnownKernel(kernel)
         return Start(zx, zk, gx, gk, seed, cpu.get_state())
 
 
@@ -279,3 +282,22 @@ def check_arguments(
             f"the image, {height} x {width}, is too small for the network, which with this kernel "
             f"takes {smallest - kh + 1} x {smallest - kw + 1} or more"
         )
+
+
+def collapsed_to_black(restored: np.ndarray, blurry: np.ndarray) -> bool:
+    """Tell whether Gx has converged to a black image, as it does on some of Lai's.
+
+    Blurring keeps an image's mean but for what enters at the border, so a restored image that is
+    less than half as bright as the blurry one explains nothing.
+
+    Parameters
+    ----------
+    restored, blurry : (H, W) array
+        Images in [0, 1].
+
+    Returns
+    -------
+    bool
+        False for a blurry image that is black itself.
+    """
+    return bool(blurry.mean() > 1 / 255 and restored.mean() < blurry.mean() / 2)

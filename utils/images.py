@@ -1,14 +1,19 @@
 """Image and kernel files as arrays in [0, 1], and what their names mean. No torch in here."""
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import ExifTags, Image
 
+from utils.colors import FULL_RANGE, STUDIO_RANGE
 from utils.command import DataError
 from utils.files import write_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+EIGHT_BITS = np.dtype(np.uint8)
 
 # A file that cannot be decoded gets our one line, not a page of OpenCV's log.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -68,27 +73,60 @@ def find_truth(path: str | Path) -> Path | None:
     Path or None
         The file whose name is `truth_name`'s, with any suffix; None where there is none.
     """
-    folder, name = Path(path).parent / "gt", truth_name(Path(path).stem)
-    candidates = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    return find_image(Path(path).parent / "gt", truth_name(Path(path).stem))
+
+
+def find_image(folder: str | Path, name: str) -> Path | None:
+    """Find an image by its name without suffix.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to look; it need not exist.
+    name : str
+        The name.
+
+    Returns
+    -------
+    Path or None
+        The file with the first of `SUFFIXES` that there is, None where there is none.
+    """
+    candidates = (Path(folder) / f"{name}{suffix}" for suffix in SUFFIXES)
     return next((file for file in candidates if file.is_file()), None)
 
 
-def read_gray(path: str | Path) -> np.ndarray:
-    """Read an image file as luminance.
+@dataclass(frozen=True)
+class Photograph:
+    """An image file's content: what is restored, and what is kept for the restored file.
 
-    Color becomes gray by BT.601's weights over the full range (`read_luminance` has the studio
-    range of the benchmarks' scripts), alpha is dropped, and the orientation that a camera recorded
-    is applied.
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3) float64 array
+        Gray, or red, green and blue, in [0, 1].
+    alpha : (H, W) float64 array or None
+        Opacity in [0, 1], where the file has any.
+    depth : dtype
+        uint8 or uint16: the file's bits a channel.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    depth: np.dtype
+
+
+def read_photograph(path: str | Path) -> Photograph:
+    """Read an image file with all that a restored one shall have as well.
 
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel.
+        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel. The orientation that a
+        camera recorded is applied.
 
     Returns
     -------
-    (H, W) float64 array
-        Values in [0, 1].
+    Photograph
+        What the file holds.
 
     Raises
     ------
@@ -97,55 +135,87 @@ def read_gray(path: str | Path) -> np.ndarray:
     OSError
         If it cannot be read at all.
     """
-    image = _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
-    return image / float(np.iinfo(image.dtype).max)
+    content = Path(path).read_bytes()
+    try:
+        encoded = np.frombuffer(content, np.uint8)
+        image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if content else None
+    except cv2.error:
+        image = None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{path}: not an image that can be read; give an intact PNG, JPEG, TIFF, BMP or WebP "
+            "file with 8 or 16 bits a channel"
+        )
+    image = upright(image, content)
+    depth = image.dtype
+    image = image / float(np.iinfo(depth).max)
+    if image.ndim == 2:
+        return Photograph(image, None, depth)
+    alpha = image[..., 3] if image.shape[2] == 4 else None
+    return Photograph(image[..., 2::-1], alpha, depth)
+
+
+def upright(image: np.ndarray, content: bytes) -> np.ndarray:
+    """Turn an image as its file's EXIF orientation says.
+
+    Parameters
+    ----------
+    image : (H, W, ...) array
+        The pixels as they are stored.
+    content : bytes
+        The file that they were read from.
+
+    Returns
+    -------
+    (H, W, ...) or (W, H, ...) array
+        The image as it is meant to be seen; unchanged where the file does not say.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as file:
+            if file.format == "TIFF":
+                return image  # OpenCV has turned it
+            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return image  # what only OpenCV can read is taken as it is stored
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file's pixels, gray or in color as it is (see `read_photograph`)."""
+    return read_photograph(path).pixels
+
+
+def read_color(path: str | Path) -> np.ndarray:
+    """Read an image file in color; gray becomes three equal channels (see `read_photograph`)."""
+    image = read_image(path)
+    return image if image.ndim == 3 else np.dstack([image] * 3)
+
+
+def read_gray(path: str | Path) -> np.ndarray:
+    """Read an image file's luminance, of color by `FULL_RANGE` (see `read_photograph`)."""
+    return FULL_RANGE.luma(read_image(path))
 
 
 def read_luminance(path: str | Path) -> np.ndarray:
-    """Read an image file as the benchmarks' scripts see it: Y of a color file, a gray one as it is.
+    """Read an image file as the benchmarks' scripts see it (see `read_photograph`).
 
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel. Alpha is dropped, and the
-        orientation that a camera recorded is applied.
+        The image file.
 
     Returns
     -------
     (H, W) float64 array
-        Values in [0, 1]; of a color file, those of `rgb_to_luma`.
-
-    Raises
-    ------
-    DataError
-        If the file is not such an image.
-    OSError
-        If it cannot be read at all.
+        Y of a color file by `STUDIO_RANGE`; a gray file as it is.
     """
-    image = _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    image = image / float(np.iinfo(image.dtype).max)
-    return rgb_to_luma(image[..., ::-1]) if image.ndim == 3 else image
-
-
-def rgb_to_luma(image: np.ndarray) -> np.ndarray:
-    """Luminance of a color image by BT.601 in studio range, as MATLAB's ``rgb2ycbcr`` gives it.
-
-    Parameters
-    ----------
-    image : (H, W, 3) float array
-        Red, green, blue in [0, 1].
-
-    Returns
-    -------
-    (H, W) float64 array
-        Y, from 16/255 for black to 235/255 for white.
-
-    References
-    ----------
-    ITU-R Recommendation BT.601.
-    """
-    red, green, blue = np.moveaxis(np.asarray(image, np.float64), -1, 0)
-    return (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
+    return STUDIO_RANGE.luma(read_image(path))
 
 
 def read_kernel(path: str | Path) -> np.ndarray:
@@ -172,28 +242,40 @@ def read_kernel(path: str | Path) -> np.ndarray:
     return kernel / kernel.sum()
 
 
+def quantise(image: np.ndarray, depth: np.dtype) -> np.ndarray:
+    """Round an image in [0, 1] to the whole numbers of a depth; what lies outside is clipped."""
+    return np.rint(np.clip(image, 0, 1) * np.iinfo(depth).max).astype(depth)
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Round an image in [0, 1] to 8 bits; what lies outside is clipped."""
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return quantise(image, EIGHT_BITS)
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """Encode an image in [0, 1] as an 8-bit PNG.
+def encode_png(
+    image: np.ndarray, depth: np.dtype = EIGHT_BITS, alpha: np.ndarray | None = None
+) -> bytes:
+    """Encode an image in [0, 1] as a PNG.
 
     Parameters
     ----------
     image : (H, W) or (H, W, 3) float array
         Gray, or color in the order red, green, blue.
+    depth : dtype
+        uint8 or uint16: the bits a channel.
+    alpha : (H, W) float array, optional
+        Opacity in [0, 1].
 
     Returns
     -------
     bytes
         The PNG file's content.
     """
-    pixels = to_uint8(image)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", pixels)[1].tobytes()
+    channels = [image] if image.ndim == 2 else [image[..., i] for i in (2, 1, 0)]
+    if alpha is not None:
+        # OpenCV writes no gray with alpha: color that is gray it is then.
+        channels = [*(channels * 3)[:3], alpha]
+    return cv2.imencode(".png", quantise(np.dstack(channels), depth))[1].tobytes()
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
@@ -204,17 +286,3 @@ def write_png(path: str | Path, image: np.ndarray) -> None:
 def scale_kernel(kernel: np.ndarray) -> np.ndarray:
     """Scale a kernel for display so that its largest entry is 1 (255 in the file)."""
     return kernel / kernel.max()
-
-
-def _decode(path: str | Path, flags: int) -> np.ndarray:
-    content = np.frombuffer(Path(path).read_bytes(), np.uint8)
-    try:
-        image = cv2.imdecode(content, flags) if content.size else None
-    except cv2.error:
-        image = None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{path}: not an image that can be read; give an intact PNG, JPEG, TIFF, BMP or WebP "
-            "file with 8 or 16 bits a channel"
-        )
-    return image

@@ -25,12 +25,12 @@ class Panels:
     ----------
     name : str
         The image's name.
-    blurry, restored : (H, W) array
-        The images, in [0, 1].
-    truth : (H, W) array or None
+    blurry, restored : (H, W) or (H, W, 3) array
+        The images, in [0, 1]; what lies outside is clipped.
+    truth : (H, W) or (H, W, 3) array or None
         The sharp image, where it is known.
     kernel : (kh, kw) array
-        The estimated kernel, its largest entry 1.
+        The kernel, its largest entry 1.
     before, after : tuple of float or None
         PSNR and SSIM of the blurry and of the restored image, where the truth is known.
     """

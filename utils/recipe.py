@@ -62,6 +62,15 @@ class Recipe:
 LEVIN = Recipe()
 """The authors' selfdeblur_levin.py."""
 
+LAI = Recipe(mse_iterations=500)
+"""The authors' selfdeblur_lai.py."""
+
+YCBCR = Recipe(num_iter=2500, milestones=(1600, 1900, 2200), mse_iterations=500)
+"""The authors' selfdeblur_ycbcr.py."""
+
+NONBLIND = Recipe(num_iter=1000, milestones=(700, 800, 900), mse_iterations=0)
+"""The authors' selfdeblur_nonblind.py: Gx alone, the kernel is given."""
+
 PAPER_5K = Recipe(mse_iterations=None, tv_weight=1e-6)
 """The paper's model: mean squared error throughout, and total variation."""
 

@@ -6,23 +6,81 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from networks.fcn import KnownKernel
 from statistic.metrics import comp_upto_shift
 from utils.cli import Options
+from utils.colors import FULL_RANGE, LumaRange
 from utils.command import DataError
-from utils.deblur import Restoration, choose_device, deblur
+from utils.deblur import (
+    Restoration,
+    Start,
+    choose_device,
+    collapsed_to_black,
+    deblur,
+    draw_start,
+)
 from utils.files import write_json, write_whole
-from utils.images import find_truth, read_gray, scale_kernel, write_png
+from utils.images import (
+    Photograph,
+    encode_png,
+    find_truth,
+    quantise,
+    read_gray,
+    read_image,
+    read_photograph,
+    scale_kernel,
+    write_png,
+)
 from utils.overview import Panels, draw_overview
 from utils.progress import image_bar, iteration_bar, say
+from utils.recipe import NONBLIND, Recipe
 
-KernelSizeOf = Callable[[str], tuple[int, int]]
+OnSave = Callable[[Restoration], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a script says about its images, besides the options that all scripts share.
+
+    Parameters
+    ----------
+    kernel_size : callable
+        Takes an image's name, returns its kernel's height and width or raises a DataError; the
+        option of the same name goes before it.
+    luma_range : LumaRange
+        Which luminance of a color image is restored.
+    color_suffix : str or None
+        Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
+        its luminance, another suffix beside it, None nowhere.
+    given : callable
+        Takes an image's name, returns the files that decide its result besides the image, each
+        under a word for it; they are recorded with the settings.
+    start : callable, optional
+        Takes those files, the image's size, the kernel's size and the options, returns what the
+        optimisation starts from, in place of what the seed gives.
+    networks : str
+        Which networks are saved: ``xk``, ``x`` or none.
+    settings : dict
+        What else decides the results, to be recorded with the settings. Where ``rescue`` is true,
+        an image that collapses to black is restored again with the kernel that was found.
+    """
+
+    kernel_size: Callable[[str], tuple[int, int]]
+    luma_range: LumaRange = FULL_RANGE
+    color_suffix: str | None = None
+    given: Callable[[str], dict[str, Path]] = lambda name: {}
+    start: Callable[[dict[str, Path], tuple[int, int], tuple[int, int], Options], Start] | None = (
+        None
+    )
+    networks: str = "xk"
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,16 +114,15 @@ class Outputs:
         return self.folder / f"{self.name}_{letter}net.pth"
 
 
-def restore_all(options: Options, kernel_size_of: KernelSizeOf) -> int:
+def restore_all(options: Options, experiment: Experiment) -> int:
     """Restore all images that a command line asks for, and report.
 
     Parameters
     ----------
     options : Options
         Images, recipe, folder.
-    kernel_size_of : callable
-        Takes an image's name, returns its kernel's height and width or raises a DataError;
-        `options.kernel_size` goes before it.
+    experiment : Experiment
+        What the script says about its images.
 
     Returns
     -------
@@ -82,17 +139,17 @@ def restore_all(options: Options, kernel_size_of: KernelSizeOf) -> int:
     with image_bar(len(options.images)) as bar:
         for path in options.images:
             try:
-                restore_one(path, options, kernel_size_of)
+                restore_one(path, options, experiment)
             except Exception as error:  # whatever one image's fault, the others go on
                 failures[path.stem] = describe(error)
                 say(f"{path.stem}: failed: {failures[path.stem]}")
             bar.update()
 
-    report(options, failures)
+    report(options, experiment, failures)
     return 1 if failures else 0
 
 
-def restore_one(path: Path, options: Options, kernel_size_of: KernelSizeOf) -> None:
+def restore_one(path: Path, options: Options, experiment: Experiment) -> None:
     """Restore one image and write its results, or say that it was done before.
 
     Parameters
@@ -101,8 +158,8 @@ def restore_one(path: Path, options: Options, kernel_size_of: KernelSizeOf) -> N
         The blurry image.
     options : Options
         Recipe, folder and the like.
-    kernel_size_of : callable
-        See `restore_all`.
+    experiment : Experiment
+        What the script says about its images.
 
     Raises
     ------
@@ -111,20 +168,27 @@ def restore_one(path: Path, options: Options, kernel_size_of: KernelSizeOf) -> N
     ValueError, FloatingPointError
         See `utils.deblur.deblur`.
     """
-    blurry = read_gray(path)
-    kernel_size = options.kernel_size or kernel_size_of(path.stem)
+    name, recipe = path.stem, options.recipe
+    photograph = read_photograph(path)
+    blurry = luminance(photograph, experiment)
+    kernel_size = options.kernel_size or experiment.kernel_size(name)
+    given = experiment.given(name)
     settings = {
-        **asdict(options.recipe),
-        "milestones": list(options.recipe.milestones),
+        **asdict(recipe),
+        "milestones": list(recipe.milestones),
         "kernel_size": list(kernel_size),
         "seed": options.seed,
-        "image_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        **experiment.settings,
+        **{f"{word}_sha256": sha256(file) for word, file in ({"image": path} | given).items()},
     }
-    outputs = Outputs(options.save_path, path.stem)
+    outputs = Outputs(options.save_path, name)
     if not options.overwrite and is_finished(outputs, settings):
-        say(f"{path.stem}: done before with these settings, skipped")
+        say(f"{name}: done before with these settings, skipped")
         return
 
+    start = None
+    if experiment.start:
+        start = experiment.start(given, blurry.shape, kernel_size, options)
     record = {
         "image": path.name,
         "finished": False,
@@ -140,44 +204,107 @@ def restore_one(path: Path, options: Options, kernel_size_of: KernelSizeOf) -> N
     began = time.perf_counter()
 
     def save(restoration: Restoration) -> None:
-        done = len(restoration.losses)
-        record.update(
-            iterations_done=done,
-            final_loss=restoration.losses[-1],
-            loss=options.recipe.loss_name(done - 1),
-            seconds=round(time.perf_counter() - began, 2),
-        )
-        # First the record that is not finished, last the one that is: whenever the run is
-        # killed, none claims more than the files beside it hold.
+        record["final_loss"] = restoration.losses[-1]
+        record["seconds"] = round(time.perf_counter() - began, 2)
+        # The record goes first, and says that the result is not finished: whenever the run is
+        # killed, no record claims more than the files beside it hold.
         write_json(outputs.record, record)
-        write_png(outputs.image, restoration.image)
-        write_png(outputs.kernel, scale_kernel(restoration.kernel))
-        for letter, network in (("x", restoration.gx), ("k", restoration.gk)):
-            write_network(outputs.network(letter), network, blurry.shape, settings)
-        if done == options.recipe.num_iter:
-            write_json(outputs.record, record | {"finished": True})
+        for suffix, image in render(photograph, restoration.image, experiment).items():
+            write_whole(outputs.folder / f"{name}{suffix}", image)
+        if "kernel" not in given:
+            write_png(outputs.kernel, scale_kernel(restoration.kernel))
+        for letter in experiment.networks:
+            network = {"x": restoration.gx, "k": restoration.gk}[letter]
+            if not isinstance(network, KnownKernel):
+                write_network(outputs.network(letter), network, blurry.shape, settings)
 
-    with iteration_bar(path.stem, options.recipe.num_iter) as bar:
+    def optimise(recipe: Recipe, start: Start | None, on_save: OnSave) -> Restoration:
+        with iteration_bar(name, recipe.num_iter) as bar:
 
-        def show(done: int, loss: float) -> None:
-            loss_name = options.recipe.loss_name(done - 1)
-            bar.set_postfix_str(f"{loss_name} {loss:.5f}", refresh=False)
-            bar.update(done - bar.n)
+            def show(done: int, loss: float) -> None:
+                loss_name = recipe.loss_name(done - 1)
+                bar.set_postfix_str(f"{loss_name} {loss:.5f}", refresh=False)
+                bar.update(done - bar.n)
 
-        deblur(
-            blurry,
-            kernel_size,
-            options.recipe,
-            seed=options.seed,
-            device=options.device,
-            save_every=options.save_frequency,
-            on_save=save,
-            on_progress=show,
+            return deblur(
+                blurry,
+                kernel_size,
+                recipe,
+                seed=options.seed,
+                device=options.device,
+                start=start,
+                save_every=options.save_frequency,
+                on_save=on_save,
+                on_progress=show,
+            )
+
+    def save_blind(restoration: Restoration) -> None:
+        done = len(restoration.losses)
+        record.update(iterations_done=done, loss=recipe.loss_name(done - 1))
+        save(restoration)
+
+    restoration = optimise(recipe, start, save_blind)
+    if experiment.settings.get("rescue") and collapsed_to_black(restoration.image, blurry):
+        say(f"{name}: collapsed to black, restored again with the kernel that was found")
+        rescue = replace(NONBLIND, channels=recipe.channels, scales=recipe.scales)
+
+        def save_rescue(restoration: Restoration) -> None:
+            done = len(restoration.losses)
+            record["rescue"] = {"why": "collapsed to black", "iterations_done": done}
+            record["loss"] = rescue.loss_name(done - 1)
+            save(restoration)
+
+        start = draw_start(
+            blurry.shape, kernel_size, rescue, options.seed, kernel=restoration.kernel
         )
+        optimise(rescue, start, save_rescue)
+    record["finished"] = True
+    write_json(outputs.record, record)
     say(
-        f"{path.stem}: {record['iterations_done']} iterations in {record['seconds']:.0f} s, "
+        f"{name}: {record['iterations_done']} iterations in {record['seconds']:.0f} s, "
         f"{record['loss']} {record['final_loss']:.5f}"
     )
+
+
+def luminance(photograph: Photograph, experiment: Experiment) -> np.ndarray:
+    """Take from a photograph the (H, W) luminance in [0, 1] to restore, rounded to its depth."""
+    luma = experiment.luma_range.luma(photograph.pixels)
+    return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
+
+
+def render(
+    photograph: Photograph, restored: np.ndarray, experiment: Experiment
+) -> dict[str, bytes]:
+    """Make the files of a restored image.
+
+    Parameters
+    ----------
+    photograph : Photograph
+        The blurry image, whose depth, alpha and chroma are kept.
+    restored : (H, W) float array
+        The restored luminance.
+    experiment : Experiment
+        Which luminance it is, and where color goes.
+
+    Returns
+    -------
+    dict of str to bytes
+        PNG files by the suffixes of their names.
+    """
+    images = {"_x.png": restored}
+    if photograph.pixels.ndim == 3 and experiment.color_suffix:
+        images[experiment.color_suffix] = experiment.luma_range.replace_luma(
+            photograph.pixels, restored
+        )
+    return {
+        suffix: encode_png(image, photograph.depth, photograph.alpha)
+        for suffix, image in images.items()
+    }
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file as hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_finished(outputs: Outputs, settings: dict[str, Any]) -> bool:
@@ -279,13 +406,15 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}"
 
 
-def report(options: Options, failures: dict[str, str]) -> None:
+def report(options: Options, experiment: Experiment, failures: dict[str, str]) -> None:
     """Print the table of all images, draw their overview, and name those that failed.
 
     Parameters
     ----------
     options : Options
         Which images, and where their results are.
+    experiment : Experiment
+        Which luminance is scored, and where color is.
     failures : dict of str to str
         The reason why an image failed, by its name.
     """
@@ -296,21 +425,25 @@ def report(options: Options, failures: dict[str, str]) -> None:
             continue
         outputs = Outputs(options.save_path, path.stem)
         record = json.loads(outputs.record.read_text())
-        blurry, restored = read_gray(path), read_gray(outputs.image)
+        luma = experiment.luma_range.luma
+        blurry, restored = read_image(path), read_image(outputs.image)
         row = [path.stem, f"{record['seconds']:.0f}", f"{record['final_loss']:.5f}"]
         truth, before, after = None, None, None
         if truth_path := find_truth(path):
             try:
-                truth = read_gray(truth_path)
-                before = comp_upto_shift(blurry, truth)[:2]
-                after = comp_upto_shift(restored, truth)[:2]
+                truth = read_image(truth_path)
+                before = comp_upto_shift(luma(blurry), luma(truth))[:2]
+                after = comp_upto_shift(luma(restored), luma(truth))[:2]
             except (DataError, ValueError) as error:
                 say(f"{path.stem}: not scored: {describe(error)}")
             else:
                 scores.append([*before, *after])
                 row += format_scores(scores[-1])
         rows.append(row)
-        kernel = read_gray(outputs.kernel)
+        in_color = outputs.folder / f"{outputs.name}{experiment.color_suffix}"
+        if in_color.is_file():
+            restored = read_image(in_color)
+        kernel = read_gray(experiment.given(path.stem).get("kernel", outputs.kernel))
         panels.append(Panels(path.stem, blurry, restored, truth, kernel, before, after))
 
     if len(scores) > 1:

@@ -1,0 +1,129 @@
+"""Convert Levin's release (32 .mat files) into the files that selfdeblur_levin.py reads.
+
+Give the folder with `im05_flit01.mat` to `im08_flit08.mat`, each holding x (sharp), y (blurry) and
+f (kernel). Image im05 becomes im1, ..., im08 becomes im4; truths and kernels go to `gt/`. Kernels
+keep the orientation that they have in their files, which is not the same for all eight.
+
+Example:
+    python datasets/prepare_levin.py --data_path ~/Downloads/LevinEtalCVPR09Data
+"""
+
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.output import write_new
+from utils.command import DataError, Parser, run_program
+from utils.images import encode_png, scale_kernel
+
+IMAGES = range(1, 5)
+KERNELS = range(1, 9)
+FIRST_IMAGE = 5  # the number that the release gives to image 1
+
+
+def release_name(image: int, kernel: int) -> str:
+    """Name of the release's file for an image 1..4 and a kernel 1..8."""
+    return f"im{image + FIRST_IMAGE - 1:02}_flit{kernel:02}.mat"
+
+
+def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the sharp image, the blurry image and the kernel of one file.
+
+    Parameters
+    ----------
+    path : Path
+        A MATLAB file before version 7.3.
+
+    Returns
+    -------
+    sharp, blurry : (H, W) float64 arrays
+        Values in [0, 1], but for a little noise.
+    kernel : (kh, kw) float64 array
+        As it stands in the file.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, lacks one of the three, or holds something else in its place.
+    """
+    content = BytesIO(path.read_bytes())
+    try:
+        matrices = scipy.io.loadmat(content, variable_names=("x", "y", "f"))
+    # SciPy's reader ends on a damaged file in whatever error its parsing runs into.
+    except Exception as error:
+        raise DataError(f"{path}: not a MATLAB file that can be read ({error})") from error
+    arrays = {}
+    for key in ("x", "y", "f"):
+        if key not in matrices:
+            raise DataError(f"{path}: holds no {key}; Levin's files hold x, y and f")
+        array = matrices[key]
+        if array.dtype.kind not in "fiu" or array.ndim != 2 or array.size < 2:
+            raise DataError(f"{path}: {key} is no matrix of real numbers")
+        array = array / (255.0 if array.dtype == np.uint8 and key != "f" else 1.0)
+        if not np.isfinite(array).all():
+            raise DataError(f"{path}: {key} holds values that are not finite")
+        arrays[key] = array
+    sharp, blurry, kernel = arrays.values()
+    if sharp.shape != blurry.shape:
+        raise DataError(f"{path}: x is {sharp.shape} and y {blurry.shape}, but they should agree")
+    if max(sharp.max(), blurry.max()) > 2:
+        raise DataError(f"{path}: x and y reach {max(sharp.max(), blurry.max()):g}, not about 1")
+    if kernel.max() <= 0:
+        raise DataError(f"{path}: f is nowhere positive, so no kernel")
+    return sharp, blurry, kernel
+
+
+def main(arguments: list[str]) -> int:
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--data_path", type=Path, required=True, metavar="FOLDER", help="the 32 .mat files"
+    )
+    parser.add_argument(
+        "--save_path",
+        type=Path,
+        default=Path("datasets/levin"),
+        metavar="FOLDER",
+        help="where to write (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+
+    pairs = [(image, kernel) for image in IMAGES for kernel in KERNELS]
+    paths = {pair: options.data_path / release_name(*pair) for pair in pairs}
+    missing = [path.name for path in paths.values() if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{options.data_path}: lacks {len(missing)} of Levin's {len(pairs)} files, "
+            f"the first of them {missing[0]}"
+        )
+
+    truths: dict[int, np.ndarray] = {}
+    kernels: dict[int, np.ndarray] = {}
+    for (image, kernel), path in tqdm(paths.items(), unit="image", dynamic_ncols=True):
+        sharp, blurry, blur_kernel = read_release_file(path)
+        for kept, number, new, key in (
+            (truths, image, sharp, "x"),
+            (kernels, kernel, blur_kernel, "f"),
+        ):
+            if not np.array_equal(kept.setdefault(number, new), new):
+                tqdm.write(f"{path}: its {key} differs from the one kept, of an earlier file")
+        name = f"im{image}_kernel{kernel}_img.png"
+        write_new(options.save_path / name, encode_png(blurry))
+
+    gt = options.save_path / "gt"
+    for image, sharp in truths.items():
+        write_new(gt / f"im{image}.png", encode_png(sharp))
+    for kernel, blur_kernel in kernels.items():
+        content = encode_png(scale_kernel(blur_kernel))
+        write_new(gt / f"kernel{kernel}.png", content)
+    print(f"{len(pairs)} images, 4 truths and 8 kernels are in {options.save_path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_program(main)

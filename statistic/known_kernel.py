@@ -1,0 +1,141 @@
+"""Deconvolution with a known kernel: the yardstick of the error ratio."""
+
+import numpy as np
+from scipy import fft
+
+# Chosen on Levin's 32 images with their true kernels: 35.09 dB, SSIM 0.955 on average (published:
+# 34.53, .949). From 6000 to 11000 the average stays within 0.15 dB.
+WEIGHT = 8000.0
+EXPONENT = 0.8
+ITERATIONS = 60
+
+# Penalties of the first and the last iteration, growing geometrically. The data's start low, in
+# units of the weight, so that the unseen margin settles before the details do.
+_GRADIENT_PENALTY = 10.0, 200.0
+_DATA_PENALTY = 0.001, 1.0
+
+
+def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -> np.ndarray:
+    """Restore an image that was blurred by a known kernel, with a sparse prior on its gradients.
+
+    Minimises ``weight / 2 * ||k * x - y||^2 + sum |dx|^0.8``, the sum over the differences of
+    neighboring pixels in both directions. Both terms are split off by quadratic penalties, with
+    multipliers, so that each step is a division of spectra or acts on every pixel alone. The
+    image is estimated on all pixels that the blurry one depends on, and what the blurry image does
+    not show is left free there. So nothing is assumed beyond its borders, and none ring.
+
+    Parameters
+    ----------
+    blurry : (H, W) array
+        The blurry image in [0, 1].
+    kernel : (kh, kw) array
+        The kernel for valid correlation, non-negative, sum 1 (see
+        `statistic.reblur.orient_kernel`); at most as large as the image.
+    weight : float
+        Of the data, inversely proportional to the noise's variance. The default suits Levin's
+        images.
+
+    Returns
+    -------
+    (H, W) float64 array
+        The restored image in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+
+    References
+    ----------
+    Krishnan, Fergus: Fast image deconvolution using hyper-Laplacian priors. NeurIPS 2009.
+    Almeida, Figueiredo: Deconvolving images with unknown boundaries using the alternating
+    direction method of multipliers. IEEE Transactions on Image Processing 22(8), 2013.
+    """
+    blurry, kernel = np.asarray(blurry, np.float64), np.asarray(kernel, np.float64)
+    _check(blurry, kernel, weight)
+    shape = tuple(
+        fft.next_fast_len(side + extent - 1, real=True)
+        for side, extent in zip(blurry.shape, kernel.shape, strict=True)
+    )
+    margins = [
+        ((side - seen) // 2, (side - seen + 1) // 2)
+        for side, seen in zip(shape, blurry.shape, strict=True)
+    ]
+    seen = tuple(
+        slice(before, side - after) for side, (before, after) in zip(shape, margins, strict=True)
+    )
+    blur = _spectrum(kernel, shape, [(side - 1) // 2 for side in kernel.shape])
+    difference = np.array([-1.0, 1.0])
+    gradients = [
+        _spectrum(difference[:, None], shape, (0, 0)),
+        _spectrum(difference[None, :], shape, (0, 0)),
+    ]
+    blur_power = np.abs(blur) ** 2
+    gradient_power = sum(np.abs(gradient) ** 2 for gradient in gradients)
+
+    image = fft.rfft2(np.pad(blurry, margins, "edge"))
+    multipliers = [np.zeros(shape) for _ in gradients]
+    data_multiplier = np.zeros(shape)
+    penalties = np.geomspace(*_GRADIENT_PENALTY, ITERATIONS)
+    data_penalties = weight * np.geomspace(*_DATA_PENALTY, ITERATIONS)
+    for step, (penalty, data_penalty) in enumerate(zip(penalties, data_penalties, strict=True)):
+        if step:
+            # Multipliers are kept divided by their penalties.
+            for multiplier in multipliers:
+                multiplier *= penalties[step - 1] / penalty
+            data_multiplier *= data_penalties[step - 1] / data_penalty
+
+        pull = 0
+        for gradient, multiplier in zip(gradients, multipliers, strict=True):
+            multiplier += fft.irfft2(gradient * image, shape)
+            sparse = _shrink(multiplier, penalty)
+            multiplier -= sparse
+            pull += gradient.conj() * fft.rfft2(sparse - multiplier)
+
+        data_multiplier += fft.irfft2(blur * image, shape)
+        data = data_multiplier.copy()
+        data[seen] = (weight * blurry + data_penalty * data[seen]) / (weight + data_penalty)
+        data_multiplier -= data
+        data_pull = blur.conj() * fft.rfft2(data - data_multiplier)
+
+        image = penalty * pull + data_penalty * data_pull
+        image /= penalty * gradient_power + data_penalty * blur_power
+    return fft.irfft2(image, shape)[seen].clip(0, 1)
+
+
+def _spectrum(kernel: np.ndarray, shape: tuple[int, int], centre: tuple[int, int]) -> np.ndarray:
+    """Spectrum by which to multiply an image's for its circular correlation with a kernel."""
+    padded = np.zeros(shape)
+    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
+    return fft.rfft2(np.roll(padded, np.negative(centre), (0, 1))).conj()
+
+
+def _shrink(values: np.ndarray, penalty: float) -> np.ndarray:
+    """For each value v, the w that minimises ``|w|^0.8 + penalty / 2 * (w - v)^2``."""
+    # Either w is 0 or w + slope(w) = v, w being at least this:
+    smallest = (2 * (1 - EXPONENT) / penalty) ** (1 / (2 - EXPONENT))
+    threshold = smallest + EXPONENT / penalty * smallest ** (EXPONENT - 1)
+    sizes = np.abs(values)
+    largest = sizes.max()
+    if largest <= threshold:
+        return np.zeros_like(values)
+    table = np.geomspace(smallest, largest, 1024)
+    found = np.interp(sizes, table + EXPONENT / penalty * table ** (EXPONENT - 1), table)
+    return np.copysign(np.where(sizes > threshold, found, 0), values)
+
+
+def _check(blurry: np.ndarray, kernel: np.ndarray, weight: float) -> None:
+    if blurry.ndim != 2 or not np.isfinite(blurry).all():
+        raise ValueError(f"blurry has shape {blurry.shape}: give (H, W) with finite values")
+    if kernel.ndim != 2 or any(np.greater(kernel.shape, blurry.shape)):
+        raise ValueError(
+            f"kernel has shape {kernel.shape}: give (kh, kw), no larger than the image, which "
+            f"is {blurry.shape}"
+        )
+    if not (kernel.min() >= 0 and abs(kernel.sum() - 1) < 1e-6):
+        raise ValueError(
+            f"kernel has a smallest entry of {kernel.min():g} and sums to {kernel.sum():g}: give "
+            "a non-negative one with sum 1"
+        )
+    if not 0 < weight < np.inf:
+        raise ValueError(f"weight is {weight:g}: give a positive number")

@@ -1,0 +1,143 @@
+"""Score one image of a benchmark under all methods."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from statistic.metrics import BORDER, comp_upto_shift, crop, error_ratio, error_ratio_levin
+from utils.command import DataError
+from utils.files import write_whole
+from utils.images import encode_png, read_image, read_luminance, rgb_to_luma, truth_name
+
+
+@dataclass(frozen=True)
+class Score:
+    """What became of one image under one method.
+
+    Parameters
+    ----------
+    method : str
+        The method's name.
+    image : str
+        The blurry image's name without suffix.
+    file : Path or None
+        The restored image; None if the method lacks it.
+    psnr, ssim : float or None
+        At the best shift; None if the image could not be scored.
+    error_ratio, error_ratio_levin : float or None
+        As the published scripts compute it, and as Levin et al. define it; None if there is no
+        image restored with the true kernel.
+    problem : str or None
+        Why a score is lacking though the file is there.
+    """
+
+    method: str
+    image: str
+    file: Path | None
+    psnr: float | None = None
+    ssim: float | None = None
+    error_ratio: float | None = None
+    error_ratio_levin: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image of a benchmark, restored by all methods.
+
+    Parameters
+    ----------
+    image : str
+        The blurry image's name without suffix.
+    truth : Path or None
+        The sharp image.
+    known : Path or None
+        The image restored with the true kernel.
+    restored : dict of str to Path
+        The restored images by the methods' names.
+    aligned : dict of str to Path
+        Where the aligned images are to be written, likewise; none for methods that it lacks.
+    maxshift : int
+        See `statistic.metrics.comp_upto_shift`.
+    """
+
+    image: str
+    truth: Path | None
+    known: Path | None
+    restored: dict[str, Path]
+    aligned: dict[str, Path]
+    maxshift: int
+
+
+def score_image(task: Task) -> list[Score]:
+    """Score an image under every method.
+
+    Parameters
+    ----------
+    task : Task
+        What to score.
+
+    Returns
+    -------
+    list of Score
+        One for each method. An image that cannot be scored is one with a `problem`.
+
+    Raises
+    ------
+    OSError
+        If an aligned image cannot be written.
+    """
+    try:
+        truth = _read_truth(task)
+    except (DataError, OSError) as error:
+        return [
+            Score(method, task.image, file, problem=str(error))
+            for method, file in task.restored.items()
+        ]
+    known, no_ratio = None, None
+    if task.known:
+        try:
+            known = _align(task.known, truth, task.maxshift)[2]
+        except (DataError, OSError) as error:
+            no_ratio = f"no error ratio: {error}"
+
+    scores = []
+    for method, file in task.restored.items():
+        try:
+            psnr, ssim, aligned = _align(file, truth, task.maxshift)
+        except (DataError, OSError) as error:
+            scores.append(Score(method, task.image, file, problem=str(error)))
+            continue
+        ratios = []
+        if known is not None:
+            ratios = [
+                ratio(aligned, known, crop(truth)) for ratio in (error_ratio, error_ratio_levin)
+            ]
+        scores.append(Score(method, task.image, file, psnr, ssim, *ratios, problem=no_ratio))
+        if method in task.aligned:
+            write_whole(task.aligned[method], encode_png(_in_color(aligned, file)))
+    return scores
+
+
+def _read_truth(task: Task) -> np.ndarray:
+    if task.truth is None:
+        raise DataError(f"there is no sharp image {truth_name(task.image)}.png (see --gt_path)")
+    return read_luminance(task.truth)
+
+
+def _align(file: Path, truth: np.ndarray, maxshift: int) -> tuple[float, float, np.ndarray]:
+    try:
+        return comp_upto_shift(read_luminance(file), truth, maxshift)
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from error
+
+
+def _in_color(aligned: np.ndarray, file: Path) -> np.ndarray:
+    """Give an aligned luminance the cropped, not aligned chroma of its file, if it has any."""
+    image = read_image(file)
+    if image.ndim == 2:
+        return aligned
+    image = image[BORDER:, BORDER:][: aligned.shape[0], : aligned.shape[1]]
+    # At constant chroma, red, green and blue all rise alike with Y, which spans 219 steps of 255.
+    return image + (255 / 219) * (aligned - rgb_to_luma(image))[..., None]

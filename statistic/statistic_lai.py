@@ -1,0 +1,47 @@
+"""Score all methods on Lai's 100 uniformly blurred images (the SelfDeblur paper's Lai table).
+
+python statistic/statistic_lai.py                                    # all of results/lai*
+python statistic/statistic_lai.py --methods uniform 'pan*' --maxshift 5
+
+A method is a folder of PNGs below results/lai*: manmade_01_kernel_01.png (color), or else
+manmade_01_kernel_01_x.png (luminance); of color the luminance is compared. The sharp images are
+those of results/lai/ground_truth, else of datasets/lai/ground_truth.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from statistic import published
+from statistic.benchmark import Benchmark, BlurryImage
+from statistic.evaluate import evaluate, parse_options, report
+from statistic.plots import draw_subsets
+from utils.command import run_program
+
+LAI = Benchmark(
+    name="lai",
+    images=tuple(
+        BlurryImage(f"{subset}_{number:02}_kernel_{kernel:02}", f"{subset}_{number:02}", kernel)
+        for subset in ("manmade", "natural", "people", "saturated", "text")
+        for number in range(1, 6)
+        for kernel in range(1, 5)
+    ),
+    endings=("", "_x"),
+    truth_folders=("{results}/lai/ground_truth", "datasets/lai/ground_truth"),
+    blurry_folders=("datasets/lai/uniform", "datasets/lai/uniform_ycbcr"),
+    kernel_folders=("datasets/lai/kernel",),
+    kernel_name="kernel_{:02}",
+    known_kernel_folders=(),
+    published=published.LAI,
+    where_to_get="datasets/README.md tells how to get them",
+)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse_options(arguments, __doc__)
+    statistics = evaluate(options, LAI)
+    return report(statistics, options.results / "statistics" / "lai", [draw_subsets])
+
+
+if __name__ == "__main__":
+    run_program(main)

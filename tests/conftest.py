@@ -1,0 +1,67 @@
+"""Where the data lies that is not part of the project, and how the scripts are run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def first_that_exists(*candidates: Path) -> Path:
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    pytest.skip(f"needs one of {', '.join(map(str, candidates))}")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of golden numbers."""
+    return first_that_exists(SHARED / "reference")
+
+
+@pytest.fixture(scope="session")
+def levin() -> Path:
+    """The folder of Levin's images."""
+    return first_that_exists(ROOT / "datasets/levin", SHARED / "data/levin")
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    return ROOT / "datasets/sample"
+
+
+@pytest.fixture
+def run_script() -> Callable[..., subprocess.CompletedProcess]:
+    """Run a script as a user does, from the project's root."""
+
+    def run(script: str, *arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def assert_one_line() -> Callable[..., None]:
+    """Check that a program ended with one line on stderr that holds all these words."""
+
+    def check(result: subprocess.CompletedProcess, status: int, *words: object) -> None:
+        lines = result.stderr.strip().splitlines()
+        assert result.returncode == status, result.stderr
+        assert len(lines) == 1, result.stderr
+        for word in words:
+            assert str(word) in lines[0], f"{word!r} is not in: {lines[0]}"
+
+    return check
