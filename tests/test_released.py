@@ -16,7 +16,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from released_tree import classes_in, image_network, kernel_network, pattern
 from torch import nn
 
 import networks.safe_pickle
@@ -25,17 +24,15 @@ from networks.released import load_image_network, load_kernel_network, released_
 from networks.safe_pickle import Instance, Name, read_pickle
 from networks.skip import SkipNetwork
 from networks.torch_file import MAGIC_NUMBER, VERSION
+from tests.released_tree import classes_in, image_network, kernel_network, pattern
 from utils.run import write_network
 
 ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = ROOT.parent / "shared" / "reference"
-
-needs_reference = pytest.mark.skipif(not REFERENCE.exists(), reason="no reference tables here")
 
 
-def rows(name):
+def rows(table):
     """Read a reference table without its header."""
-    with (REFERENCE / name).open(newline="") as file:
+    with table.open(newline="") as file:
         return [tuple(row) for row in csv.reader(file)][1:]
 
 
@@ -85,37 +82,18 @@ def same_tensors(ours, tree):
     )
 
 
-# The keys and the structure.
+# Honest files.
 
 
-@needs_reference
-def test_keys_and_shapes_are_those_of_the_released_networks():
-    for network, table in (
-        (SkipNetwork(), "released_xnet_state.csv"),
-        (KernelNetwork((17, 17)), "released_knet_state.csv"),
-    ):
-        keys = released_keys(network)
-        ours = {
-            (keys[key], "x".join(map(str, tensor.shape)) or "scalar")
-            for key, tensor in network.state_dict().items()
-        }
-        assert len(ours) == len(keys)
-        assert ours == set(rows(table))
-
-
-@needs_reference
-def test_tree_of_these_tests_is_that_of_the_released_networks(gx_tree):
+def test_tree_of_these_tests_is_that_of_the_released_networks(gx_tree, reference):
     with classes_in("networks"):
         modules = [
             (path or "(root)", f"{type(module).__module__}.{type(module).__name__}")
             for path, module in gx_tree.named_modules()
         ]
-    assert modules == rows("released_xnet_modules.csv")
-    assert shapes(gx_tree) == rows("released_xnet_state.csv")
-    assert shapes(kernel_network(17 * 17)) == rows("released_knet_state.csv")
-
-
-# Honest files.
+    assert modules == rows(reference / "released_xnet_modules.csv")
+    assert shapes(gx_tree) == rows(reference / "released_xnet_state.csv")
+    assert shapes(kernel_network(17 * 17)) == rows(reference / "released_knet_state.csv")
 
 
 @pytest.mark.parametrize("package", ["models", "networks"])
