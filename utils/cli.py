@@ -126,7 +126,7 @@ def parse_options(
         type=int,
         default=100,
         metavar="N",
-        help="refresh the results every N iterations (100)",
+        help="refresh the results every N iterations (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (0)")
     parser.add_argument(

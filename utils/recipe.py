@@ -71,6 +71,11 @@ YCBCR = Recipe(num_iter=2500, milestones=(1600, 1900, 2200), mse_iterations=500)
 NONBLIND = Recipe(num_iter=1000, milestones=(700, 800, 900), mse_iterations=0)
 """The authors' selfdeblur_nonblind.py: Gx alone, the kernel is given."""
 
+REPRODUCE = Recipe(
+    num_iter=2, milestones=(700, 800, 900), mse_iterations=0, image_rate=0.0001, kernel_rate=0.0
+)
+"""The authors' scripts that show their released networks, after one small step of Gx."""
+
 PAPER_5K = Recipe(mse_iterations=None, tv_weight=1e-6)
 """The paper's model: mean squared error throughout, and total variation."""
 
@@ -85,4 +90,6 @@ QUICK = Recipe(
 
 def recipes(default: Recipe) -> dict[str, Recipe]:
     """Name the recipes of a script, given its own default."""
+    if default == REPRODUCE:
+        return {"default": default}  # the others would fit the networks anew
     return {"default": default, "quick": QUICK, "paper-5k": PAPER_5K, "paper-20k": PAPER_20K}

@@ -355,25 +355,35 @@ def is_finished(outputs: Outputs, settings: dict[str, Any]) -> bool:
 def write_network(
     path: Path, network: torch.nn.Module, image_size: tuple[int, int], settings: dict[str, Any]
 ) -> None:
-    """Write a network's tensors with what is needed to build it again.
+    """Write a network to a file (see `network_content`), whole or not at all."""
+    write_whole(path, network_content(network, image_size, settings))
+
+
+def network_content(
+    network: torch.nn.Module, image_size: tuple[int, int], settings: dict[str, Any]
+) -> bytes:
+    """Put a network's tensors into a file's bytes, with what is needed to build it again.
 
     Parameters
     ----------
-    path : Path
-        The file; ``torch.load(path, weights_only=True)`` reads it.
     network : Module
         Gx or Gk.
     image_size : tuple of int
         Height and width of the blurry image.
     settings : dict
-        Recipe, kernel size and seed.
+        At least channels, scales and kernel_size; of a run also the rest of its recipe, the seed.
+
+    Returns
+    -------
+    bytes
+        A file that ``torch.load(..., weights_only=True)`` and `networks.released` read.
     """
     tensors = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     content = io.BytesIO()
     torch.save(
         {"state_dict": tensors, "image_size": list(image_size), "settings": settings}, content
     )
-    write_whole(path, content.getvalue())
+    return content.getvalue()
 
 
 def prepare_folder(folder: Path) -> None:

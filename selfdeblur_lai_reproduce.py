@@ -1,0 +1,36 @@
+"""Show what the authors' released networks give for Lai's 100 images (the paper's Lai table).
+
+    python selfdeblur_lai_reproduce.py                # all of datasets/lai/uniform_ycbcr
+    python selfdeblur_lai_reproduce.py --num_iter 1   # the networks exactly as they are
+    python selfdeblur_lai_reproduce.py --only 'text_*' --export results/lai/networks
+
+The second of the two iterations shows the image after one small step of Gx; the kernel stays.
+"""
+
+from utils.cli import parse_options
+from utils.colors import STUDIO_RANGE
+from utils.command import run_program
+from utils.recipe import REPRODUCE
+from utils.reproduce import model_options, reproduce_all
+
+
+def main(arguments: list[str]) -> int:
+    options = parse_options(
+        arguments,
+        __doc__,
+        data_path="datasets/lai/uniform_ycbcr",
+        save_path="results/lai/uniform_reproduce",
+        recipe=REPRODUCE,
+        where_to_get="datasets/README.md says where to get Lai's images and how to prepare them",
+        add_options=model_options("results/lai/SelfDeblur/models"),
+    )
+    return reproduce_all(
+        options,
+        "results/README.md says where to get the authors' (lai/SelfDeblur_models.zip)",
+        luma_range=STUDIO_RANGE,
+        color_suffix=".png",
+    )
+
+
+if __name__ == "__main__":
+    run_program(main)

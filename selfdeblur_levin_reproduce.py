@@ -1,0 +1,32 @@
+"""Show what the authors' released networks give for Levin's 32 images (the paper's Levin table).
+
+    python selfdeblur_levin_reproduce.py                # all of datasets/levin
+    python selfdeblur_levin_reproduce.py --num_iter 1   # the networks exactly as they are
+    python selfdeblur_levin_reproduce.py --model_path results/levin --save_path results/again
+
+The second of the two iterations shows the image after one small step of Gx; the kernel stays.
+"""
+
+from utils.cli import parse_options
+from utils.command import run_program
+from utils.recipe import REPRODUCE
+from utils.reproduce import model_options, reproduce_all
+
+
+def main(arguments: list[str]) -> int:
+    options = parse_options(
+        arguments,
+        __doc__,
+        data_path="datasets/levin",
+        save_path="results/levin_reproduce",
+        recipe=REPRODUCE,
+        where_to_get="python datasets/fetch.py levin gets Levin's images (see datasets/README.md)",
+        add_options=model_options("results/levin/SelfDeblur/models"),
+    )
+    return reproduce_all(
+        options, "results/README.md says where to get the authors' (levin/SelfDeblur.zip)"
+    )
+
+
+if __name__ == "__main__":
+    run_program(main)
