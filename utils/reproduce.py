@@ -96,8 +96,11 @@ def reproduce_all(
     def kernel_size(name: str) -> tuple[int, int]:
         return load_kernel_network(files(name)["knet"]).kernel_size
 
+    def start(name: str, image_size: tuple[int, int], kernel_size: tuple[int, int]) -> Start:
+        return released_start(files(name), image_size, kernel_size, options)
+
     experiment = Experiment(
-        kernel_size, luma_range, color_suffix, given=files, start=released_start, networks=""
+        kernel_size, luma_range, color_suffix, given=files, start=start, networks=""
     )
     status = restore_all(options, experiment)
     return max(status, export_all(options, files)) if options.given.export else status
