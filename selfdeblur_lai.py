@@ -13,8 +13,9 @@ import re
 from utils.cli import parse_options
 from utils.colors import STUDIO_RANGE
 from utils.command import DataError, Parser, run_program
+from utils.experiment import Experiment
 from utils.recipe import LAI
-from utils.run import Experiment, restore_all
+from utils.run import restore_all
 
 # The sizes of Lai's four kernels, by the number in the image's name.
 KERNEL_SIZES = {1: 31, 2: 51, 3: 55, 4: 75}

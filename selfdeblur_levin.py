@@ -9,8 +9,9 @@ import re
 
 from utils.cli import parse_options
 from utils.command import DataError, run_program
+from utils.experiment import Experiment
 from utils.recipe import LEVIN
-from utils.run import Experiment, restore_all
+from utils.run import restore_all
 
 # The size of the true kernel's support, by the kernel's number in the image's name.
 KERNEL_SIZES = {1: 17, 2: 15, 3: 13, 4: 27, 5: 11, 6: 19, 7: 21, 8: 21}

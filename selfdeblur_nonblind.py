@@ -19,9 +19,10 @@ from statistic.reblur import reblur_psnr
 from utils.cli import parse_options
 from utils.command import DataError, Parser, run_program
 from utils.deblur import Start, draw_start
+from utils.experiment import Experiment
 from utils.images import find_truth, read_gray, read_kernel
 from utils.recipe import NONBLIND
-from utils.run import Experiment, restore_all
+from utils.run import restore_all
 
 FOLDER = "results/lai/uniform/nonblind/blurry"
 

@@ -9,8 +9,9 @@ its alpha.
 
 from utils.cli import parse_options
 from utils.command import run_program
+from utils.experiment import Experiment
 from utils.recipe import YCBCR
-from utils.run import Experiment, restore_all
+from utils.run import restore_all
 
 # The authors' sizes for their photographs, by a word in the name.
 KERNEL_SIZES = {"fish": 41, "flower": 25, "house": 51}

@@ -185,7 +185,7 @@ class SavedNetwork:
 
 
 def read_network_file(path: str | Path) -> SavedNetwork:
-    """Read a file of either kind: a pickled module, or what `utils.run.write_network` wrote."""
+    """Read a file of either kind: a pickled module, or what `utils.results.write_network` wrote."""
     file = read_torch_file(path)
     match file.content:
         case Instance():

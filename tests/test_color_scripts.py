@@ -139,8 +139,10 @@ def test_a_collapse_is_rescued_with_the_kernel_that_was_found(
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
     assert run_lai(images) == 0
     record = json.loads((images / "results/text_01_kernel_01.json").read_text())
-    assert record["rescue"] == {"why": "collapsed to black", "iterations_done": 3}
-    assert record["iterations_done"] == 2
+    assert record["rescued_from"]["fault"] == "collapsed to black"
+    assert record["rescued_from"]["iterations_done"] == 2
+    assert record["rescued_from"]["loss"] == "MSE"
+    assert record["iterations_done"] == 3
     assert record["loss"] == "1-SSIM"
     assert record["finished"]
     assert "collapsed to black" in capfd.readouterr().err
@@ -153,14 +155,14 @@ def test_a_collapse_may_be_left_alone(collapsing, images):
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
     assert run_lai(images, "--no-rescue") == 0
     record = json.loads((images / "results/text_01_kernel_01.json").read_text())
-    assert "rescue" not in record
+    assert "rescued_from" not in record
     assert read_gray(images / "results/text_01_kernel_01_x.png").max() == 0
 
 
 def test_no_rescue_where_nothing_collapsed(images):
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
     assert run_lai(images) == 0
-    assert "rescue" not in json.loads((images / "results/text_01_kernel_01.json").read_text())
+    assert "rescued_from" not in json.loads((images / "results/text_01_kernel_01.json").read_text())
 
 
 # Photographs

@@ -25,7 +25,7 @@ from networks.safe_pickle import Instance, Name, read_pickle
 from networks.skip import SkipNetwork
 from networks.torch_file import MAGIC_NUMBER, VERSION
 from tests.released_tree import classes_in, image_network, kernel_network, pattern
-from utils.run import write_network
+from utils.results import write_network
 
 ROOT = Path(__file__).resolve().parent.parent
 

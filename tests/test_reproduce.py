@@ -19,7 +19,7 @@ from utils.command import DataError, UsageError
 from utils.deblur import draw_start
 from utils.files import write_whole
 from utils.images import read_gray, read_image, write_png
-from utils.run import write_network
+from utils.results import write_network
 
 NAME = "im3_kernel9_img"  # a number without a size: the networks know their own
 SIZE = (44, 40)

@@ -37,6 +37,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+def describe(error: Exception) -> str:
+    """Put an exception in one line; its type is told where the message alone may say little."""
+    message = " ".join(str(error).split())
+    if isinstance(error, (DataError, ValueError, ArithmeticError, OSError)):
+        return message
+    return f"{type(error).__name__}: {message}"
+
+
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:
     """Run a program's `main` on the command line's arguments and exit with its status.
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from networks.released import load_image_network, load_kernel_network
 from utils.cli import Options
 from utils.colors import FULL_RANGE, LumaRange
-from utils.command import DataError, Parser, UsageError
+from utils.command import DataError, Parser, UsageError, describe
 from utils.deblur import Start, draw_start
+from utils.experiment import Experiment
 from utils.files import write_whole
 from utils.images import read_image
 from utils.progress import say
-from utils.run import Experiment, describe, network_content, prepare_folder, restore_all
+from utils.results import network_content, prepare_folder
+from utils.run import restore_all
 
 
 def model_options(model_path: str) -> Callable[[Parser], None]:
@@ -64,7 +66,7 @@ def reproduce_all(
     where_to_get : str
         How to get the networks; said where they are missing.
     luma_range, color_suffix
-        As in `utils.run.Experiment`.
+        As in `utils.experiment.Experiment`.
 
     Returns
     -------

@@ -1,0 +1,86 @@
+"""What stands at the end of a run: the table, the picture, and what failed."""
+
+import json
+
+import numpy as np
+
+from statistic.metrics import comp_upto_shift
+from utils.cli import Options
+from utils.command import DataError, describe
+from utils.experiment import Experiment
+from utils.images import find_truth, read_gray, read_image
+from utils.overview import MOST_ROWS, Panels, draw_overview
+from utils.progress import say
+from utils.results import Outputs
+
+
+def report(options: Options, experiment: Experiment, failures: dict[str, str]) -> None:
+    """Print the table of all images, draw their overview, and name those that failed.
+
+    Parameters
+    ----------
+    options : Options
+        Which images, and where their results are.
+    experiment : Experiment
+        Which luminance is scored, and where color is.
+    failures : dict of str to str
+        The reason why an image failed, by its name.
+    """
+    rows, panels, scores = [], [], []
+    luma = experiment.luma_range.luma
+    for path in options.images:
+        if path.stem in failures:
+            rows.append([path.stem, "failed"])
+            continue
+        outputs = Outputs(options.save_path, path.stem)
+        record = json.loads(outputs.record.read_text())
+        blurry, restored = read_image(path), read_image(outputs.image)
+        row = [path.stem, f"{record['seconds']:.0f}", f"{record['final_loss']:.5f}"]
+        truth, before, after = None, None, None
+        if truth_path := find_truth(path):
+            try:
+                truth = read_image(truth_path)
+                before = comp_upto_shift(luma(blurry), luma(truth))[:2]
+                after = comp_upto_shift(luma(restored), luma(truth))[:2]
+            except (DataError, ValueError) as error:
+                say(f"{path.stem}: not scored: {describe(error)}")
+            else:
+                scores.append([*before, *after])
+                row += format_scores(scores[-1])
+        rows.append(row)
+        if experiment.color_suffix and outputs.file(experiment.color_suffix).is_file():
+            restored = read_image(outputs.file(experiment.color_suffix))
+        kernel = read_gray(experiment.given(path.stem).get("kernel", outputs.kernel))
+        if len(panels) < MOST_ROWS:
+            panels.append(Panels(path.stem, blurry, restored, truth, kernel, before, after))
+
+    if len(scores) > 1:
+        rows.append([f"mean of {len(scores)}", "", "", *format_scores(np.mean(scores, axis=0))])
+    header = ["image", "seconds", "loss"]
+    if scores:
+        header += ["PSNR blurry", "restored", "SSIM blurry", "restored"]
+    print_table(header, rows)
+    if panels:
+        picture = options.save_path / "overview.png"
+        draw_overview(picture, panels)
+        print(f"picture: {picture}")
+    for name, reason in failures.items():
+        print(f"failed: {name}: {reason}")
+
+
+def format_scores(scores: list[float]) -> list[str]:
+    """Format PSNR and SSIM of the blurry, then of the restored image, for the table's columns."""
+    psnr_before, ssim_before, psnr_after, ssim_after = scores
+    return [f"{psnr_before:.2f}", f"{psnr_after:.2f}", f"{ssim_before:.4f}", f"{ssim_after:.4f}"]
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print rows under a header, the first column to the left, the others to the right."""
+    rows = [row + [""] * (len(header) - len(row)) for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join([first, *others]).rstrip())

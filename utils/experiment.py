@@ -1,0 +1,76 @@
+"""What distinguishes one script's images from another's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.colors import FULL_RANGE, LumaRange
+from utils.deblur import Start
+from utils.images import Photograph, encode_png, quantise
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a script says about its images, besides the options that all scripts share.
+
+    Parameters
+    ----------
+    kernel_size : callable
+        Takes an image's name, returns its kernel's height and width or raises a DataError; the
+        option of the same name goes before it.
+    luma_range : LumaRange
+        Which luminance of a color image is restored.
+    color_suffix : str or None
+        Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
+        its luminance, another suffix beside it, None nowhere.
+    given : callable
+        Takes an image's name, returns the files that decide its result besides the image, each
+        under a word for it; they are recorded with the settings.
+    start : callable, optional
+        Takes an image's name, its size and the kernel's, returns what the optimisation starts
+        from, in place of what the seed gives.
+    networks : str
+        Which networks are saved: ``xk``, ``x`` or none.
+    settings : dict
+        What else decides the results, to be recorded with the settings. Where ``rescue`` is true,
+        an image that collapses to black is restored again with the kernel that was found.
+    """
+
+    kernel_size: Callable[[str], tuple[int, int]]
+    luma_range: LumaRange = FULL_RANGE
+    color_suffix: str | None = None
+    given: Callable[[str], dict[str, Path]] = lambda name: {}
+    start: Callable[[str, tuple[int, int], tuple[int, int]], Start] | None = None
+    networks: str = "xk"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def luminance(self, photograph: Photograph) -> np.ndarray:
+        """Take from a photograph the (H, W) luminance in [0, 1], rounded to its depth."""
+        luma = self.luma_range.luma(photograph.pixels)
+        return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
+
+    def render(self, photograph: Photograph, restored: np.ndarray) -> dict[str, bytes]:
+        """Make the files of a restored image.
+
+        Parameters
+        ----------
+        photograph : Photograph
+            The blurry image, whose depth, alpha and chroma are kept.
+        restored : (H, W) float array
+            The restored luminance.
+
+        Returns
+        -------
+        dict of str to bytes
+            PNG files by the suffixes of their names.
+        """
+        images = {"_x.png": restored}
+        if photograph.pixels.ndim == 3 and self.color_suffix:
+            images[self.color_suffix] = self.luma_range.replace_luma(photograph.pixels, restored)
+        return {
+            suffix: encode_png(image, photograph.depth, photograph.alpha)
+            for suffix, image in images.items()
+        }
