@@ -10,6 +10,7 @@ from statistic.benchmark import Benchmark
 from statistic.known_images import restore_known
 from statistic.methods import find_blurry, find_given, find_known, find_methods, place, select
 from statistic.metrics import BORDER, MAXSHIFT
+from statistic.report import write_report
 from statistic.scoring import Score, Task, score_image
 from statistic.summary import Statistics, summarise
 from statistic.tables import as_json, format_csv, format_markdown, format_text
@@ -18,7 +19,7 @@ from utils.files import write_json, write_whole
 from utils.parallel import in_parallel
 from utils.progress import image_bar
 
-Plot = Callable[[Path, Statistics], None]
+Plot = Callable[[Path, Statistics], Path | None]
 
 
 @dataclass(frozen=True)
@@ -193,17 +194,18 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
     )
 
 
-def report(statistics: Statistics, folder: Path, plots: Sequence[Plot]) -> int:
+def report(statistics: Statistics, results: Path, plots: Sequence[Plot]) -> int:
     """Print every score and the table of methods, and write them to files.
 
     Parameters
     ----------
     statistics : Statistics
         What to report.
-    folder : Path
-        Where ``statistics.csv``, ``statistics.json``, ``statistics.md`` and the plots go.
+    results : Path
+        The results folder. Tables and plots go to ``statistics/NAME`` in it, NAME being the
+        benchmark's; for the report see `statistic.report.report_folder`.
     plots : sequence of callable
-        Each draws one plot into a folder.
+        Each draws one plot into a folder, and tells its SVG file.
 
     Returns
     -------
@@ -220,13 +222,14 @@ def report(statistics: Statistics, folder: Path, plots: Sequence[Plot]) -> int:
         print()
     print(format_text(statistics))
 
+    folder = results / "statistics" / statistics.benchmark.name
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "statistics.csv", format_csv(statistics).encode())
     write_json(folder / "statistics.json", as_json(statistics, folder))
     write_whole(folder / "statistics.md", format_markdown(statistics).encode())
-    for plot in plots:
-        plot(folder, statistics)
-    print(f"written: {folder}", flush=True)
+    drawn = [file for plot in plots if (file := plot(folder, statistics))]
+    page = write_report(statistics, results, drawn)
+    print(f"written: {folder}, {page}", flush=True)
     return _complain(statistics)
 
 

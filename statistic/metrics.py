@@ -4,6 +4,7 @@ PSNR, SSIM with automatic downsampling, the alignment by a common shift, and the
 """
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -129,6 +130,36 @@ def comp_upto_shift(
     Levin, Weiss, Durand, Freeman: Understanding and evaluating blind deconvolution algorithms.
     CVPR 2009.
     """
+    found = align(restored, truth, maxshift)
+    return found.psnr, found.ssim, found.aligned
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A restored image at the shift that suits it best.
+
+    Parameters
+    ----------
+    psnr, ssim : float
+        Its scores there, see `psnr` and `ssim`.
+    aligned : (H - 30, W - 30) float64 array
+        The restored image there, in [0, 1].
+    shift : (float, float)
+        Rows and columns, in pixels, by which the restored image lies further down and right than
+        the truth: what the truth has at (y, x) stands in it at (y + rows, x + columns).
+    """
+
+    psnr: float
+    ssim: float
+    aligned: np.ndarray
+    shift: tuple[float, float]
+
+
+def align(restored: np.ndarray, truth: np.ndarray, maxshift: int = MAXSHIFT) -> Alignment:
+    """Score a restored image at the shift that suits it best, and tell the shift.
+
+    Parameters and errors are those of `comp_upto_shift`.
+    """
     if maxshift not in range(BORDER + 1):
         raise ValueError(f"maxshift is {maxshift}: give a whole number from 0 to {BORDER}")
     maxshift = int(maxshift)
@@ -150,8 +181,14 @@ def comp_upto_shift(
         255
         * restored[margin : margin + rows + 2 * maxshift, margin : margin + columns + 2 * maxshift]
     )
-    aligned = shifted(window, search_shift(window, reference), reference.shape)
-    return psnr(aligned, reference), ssim(aligned, reference), aligned / 255
+    best = search_shift(window, reference)
+    aligned = shifted(window, best, reference.shape)
+    return Alignment(
+        psnr=psnr(aligned, reference),
+        ssim=ssim(aligned, reference),
+        aligned=aligned / 255,
+        shift=(best[0] / STEP - maxshift, best[1] / STEP - maxshift),
+    )
 
 
 def crop(truth: np.ndarray) -> np.ndarray:

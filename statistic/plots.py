@@ -24,7 +24,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
 
 
-def draw_error_ratios(folder: Path, statistics: Statistics) -> None:
+def draw_error_ratios(folder: Path, statistics: Statistics) -> Path | None:
     """Draw the share of images whose error ratio stays below a threshold, over the threshold.
 
     Parameters
@@ -33,6 +33,11 @@ def draw_error_ratios(folder: Path, statistics: Statistics) -> None:
         Where ``error_ratio.png`` and ``error_ratio.svg`` go; none if there is no error ratio.
     statistics : Statistics
         What to draw. A method that lacks images is drawn over those that it has.
+
+    Returns
+    -------
+    Path or None
+        The SVG file.
     """
     panels = (
         ("error_ratio", "as published (largest singular values)"),
@@ -45,7 +50,7 @@ def draw_error_ratios(folder: Path, statistics: Statistics) -> None:
         and (scores := [s for s in statistics.scores_of(method.name) if s.error_ratio is not None])
     ]
     if not shown:
-        return
+        return None
     # The best first, so that the legend has the order of the curves.
     shown.sort(key=lambda entry: np.median([score.error_ratio for score in entry[1]]))
     figure = Figure(figsize=(9.6, 3.6), layout="constrained")
@@ -74,10 +79,10 @@ def draw_error_ratios(folder: Path, statistics: Statistics) -> None:
     figure.legend(
         handles, labels, loc="outside right upper", fontsize=8, frameon=False, handlelength=3.2
     )
-    _save(figure, folder / "error_ratio")
+    return _save(figure, folder / "error_ratio")
 
 
-def draw_heatmaps(folder: Path, statistics: Statistics) -> None:
+def draw_heatmaps(folder: Path, statistics: Statistics) -> Path | None:
     """Draw each method's PSNR as a table of images by kernels, all to one scale.
 
     Parameters
@@ -86,6 +91,11 @@ def draw_heatmaps(folder: Path, statistics: Statistics) -> None:
         Where ``psnr.png`` and ``psnr.svg`` go; none if nothing was scored.
     statistics : Statistics
         What to draw.
+
+    Returns
+    -------
+    Path or None
+        The SVG file.
     """
     images = list(dict.fromkeys(image.image for image in statistics.benchmark.images))
     kernels = list(dict.fromkeys(image.kernel for image in statistics.benchmark.images))
@@ -102,7 +112,7 @@ def draw_heatmaps(folder: Path, statistics: Statistics) -> None:
         if not np.isnan(table).all():
             tables[method.name] = table
     if not tables:
-        return
+        return None
     values = np.concatenate([table.ravel() for table in tables.values()])
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
@@ -128,10 +138,10 @@ def draw_heatmaps(folder: Path, statistics: Statistics) -> None:
     for ax in grid[len(tables) :]:
         ax.set_axis_off()
     figure.colorbar(drawn, ax=list(grid), label="PSNR [dB]", shrink=min(1, 2 / rows), aspect=30)
-    _save(figure, folder / "psnr")
+    return _save(figure, folder / "psnr")
 
 
-def draw_subsets(folder: Path, statistics: Statistics) -> None:
+def draw_subsets(folder: Path, statistics: Statistics) -> Path | None:
     """Draw the average PSNR and SSIM of each subset of a benchmark as bars.
 
     The subset is what stands before the number in a sharp image's name: ``manmade_01``.
@@ -142,6 +152,11 @@ def draw_subsets(folder: Path, statistics: Statistics) -> None:
         Where ``subsets.png`` and ``subsets.svg`` go; none if nothing was scored.
     statistics : Statistics
         What to draw.
+
+    Returns
+    -------
+    Path or None
+        The SVG file.
     """
     subset_of = {
         image.name: image.image.rpartition("_")[0] for image in statistics.benchmark.images
@@ -157,7 +172,7 @@ def draw_subsets(folder: Path, statistics: Statistics) -> None:
         if (scores := [s for s in statistics.scores_of(method.name) if s.psnr is not None])
     ]
     if not shown:
-        return
+        return None
     width = 0.84 / len(shown)
     shades = matplotlib.colormaps["viridis"](np.linspace(0.95, 0.15, len(shown)))
     figure = Figure(figsize=(max(7.2, 0.9 + 0.13 * len(shown) * 8), 5.4), layout="constrained")
@@ -189,14 +204,14 @@ def draw_subsets(folder: Path, statistics: Statistics) -> None:
         ax.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    _save(figure, folder / "subsets")
+    return _save(figure, folder / "subsets")
 
 
 def _label(method: str, images: int, total: int) -> str:
     return method if images == total else f"{method} ({images} of {total})"
 
 
-def _save(figure: Figure, stem: Path) -> None:
+def _save(figure: Figure, stem: Path) -> Path:
     for suffix in (".png", ".svg"):
         content = io.BytesIO()
         # Fixed names and no date, so that the same statistics give the same file.
@@ -204,3 +219,4 @@ def _save(figure: Figure, stem: Path) -> None:
             metadata = {"Date": None} if suffix == ".svg" else None
             figure.savefig(content, format=suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata)
         write_whole(stem.with_suffix(suffix), content.getvalue())
+    return stem.with_suffix(".svg")

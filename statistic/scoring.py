@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from statistic.metrics import BORDER, comp_upto_shift, crop, error_ratio, error_ratio_levin
+from statistic.metrics import BORDER, Alignment, align, crop, error_ratio, error_ratio_levin
 from utils.colors import STUDIO_RANGE
 from utils.command import DataError
 from utils.files import write_whole
@@ -31,6 +31,8 @@ class Score:
         image restored with the true kernel.
     problem : str or None
         Why a score is lacking though the file is there.
+    shift : (float, float) or None
+        See `statistic.metrics.Alignment`; None if the image could not be scored.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Score:
     error_ratio: float | None = None
     error_ratio_levin: float | None = None
     problem: str | None = None
+    shift: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def score_image(task: Task) -> list[Score]:
     known, failure = None, task.known_failure
     if task.known:
         try:
-            known = _align(task.known, truth, task.maxshift)[2]
+            known = _align(task.known, truth, task.maxshift).aligned
         except (DataError, OSError) as error:
             failure = str(error)
     no_ratio = f"no error ratio: {failure}" if failure else None
@@ -110,18 +113,22 @@ def score_image(task: Task) -> list[Score]:
     scores = []
     for method, file in task.restored.items():
         try:
-            psnr, ssim, aligned = _align(file, truth, task.maxshift)
+            found = _align(file, truth, task.maxshift)
         except (DataError, OSError) as error:
             scores.append(Score(method, task.image, file, problem=str(error)))
             continue
         ratios = []
         if known is not None:
             ratios = [
-                ratio(aligned, known, crop(truth)) for ratio in (error_ratio, error_ratio_levin)
+                ratio(found.aligned, known, crop(truth))
+                for ratio in (error_ratio, error_ratio_levin)
             ]
-        scores.append(Score(method, task.image, file, psnr, ssim, *ratios, problem=no_ratio))
+        figures = (found.psnr, found.ssim, *ratios)
+        scores.append(
+            Score(method, task.image, file, *figures, problem=no_ratio, shift=found.shift)
+        )
         if method in task.aligned:
-            write_whole(task.aligned[method], encode_png(_in_color(aligned, file)))
+            write_whole(task.aligned[method], encode_png(_in_color(found.aligned, file)))
     return scores
 
 
@@ -131,9 +138,9 @@ def _read_truth(task: Task) -> np.ndarray:
     return read_luminance(task.truth)
 
 
-def _align(file: Path, truth: np.ndarray, maxshift: int) -> tuple[float, float, np.ndarray]:
+def _align(file: Path, truth: np.ndarray, maxshift: int) -> Alignment:
     try:
-        return comp_upto_shift(read_luminance(file), truth, maxshift)
+        return align(read_luminance(file), truth, maxshift)
     except ValueError as error:
         raise DataError(f"{file}: {error}") from error
 

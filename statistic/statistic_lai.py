@@ -6,6 +6,8 @@ python statistic/statistic_lai.py --methods uniform 'pan*' --maxshift 5
 A method is a folder of PNGs below results/lai*: manmade_01_kernel_01.png (color), or else
 manmade_01_kernel_01_x.png (luminance); of color the luminance is compared. The sharp images are
 those of results/lai/ground_truth, else of datasets/lai/ground_truth.
+Tables and plots go to results/statistics/lai. The report, to be opened in a browser, is
+report/index.html, or with --results_path FOLDER, FOLDER/report/index.html.
 """
 
 import sys
@@ -40,7 +42,7 @@ LAI = Benchmark(
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
     statistics = evaluate(options, LAI)
-    return report(statistics, options.results / "statistics" / "lai", [draw_subsets])
+    return report(statistics, options.results, [draw_subsets])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ python statistic/statistic_levin.py --methods levin zuo --maxshift 5
 
 A method is a folder of PNGs below results/levin*, im1_kernel1_img.png or im1_kernel1_img_x.png.
 The sharp images are those of results/levin/groundtruth, else of datasets/levin/gt.
+Tables and plots go to results/statistics/levin. The report, to be opened in a browser, is
+report/index.html, or with --results_path FOLDER, FOLDER/report/index.html.
 """
 
 import sys
@@ -38,9 +40,7 @@ LEVIN = Benchmark(
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
     statistics = evaluate(options, LEVIN)
-    return report(
-        statistics, options.results / "statistics" / "levin", [draw_error_ratios, draw_heatmaps]
-    )
+    return report(statistics, options.results, [draw_error_ratios, draw_heatmaps])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 from statistic.summary import FIGURES, Average, Statistics
 
-_TITLES = {
+TITLES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "error_ratio": "error ratio",
@@ -33,7 +33,7 @@ def format_text(statistics: Statistics) -> str:
     str
         Lines without a last line break.
     """
-    header, *rows = _cells(statistics)
+    header, *rows = table_cells(statistics)
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     rows.insert(len(statistics.rows), ["-" * width for width in widths])
     rows.insert(0, ["-" * width for width in widths])
@@ -41,7 +41,7 @@ def format_text(statistics: Statistics) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
-    return "\n".join(lines + ["", *_notes(statistics)])
+    return "\n".join(lines + ["", *footnotes(statistics)])
 
 
 def format_markdown(statistics: Statistics) -> str:
@@ -57,10 +57,10 @@ def format_markdown(statistics: Statistics) -> str:
     str
         Ready to paste.
     """
-    header, *rows = _cells(statistics)
+    header, *rows = table_cells(statistics)
     rule = ["---"] + ["---:"] * (len(header) - 1)
     lines = [f"| {' | '.join(cell.strip() for cell in row)} |" for row in [header, rule, *rows]]
-    return "\n".join([*lines, "", *(f"{note}  " for note in _notes(statistics))]) + "\n"
+    return "\n".join([*lines, "", *(f"{note}  " for note in footnotes(statistics))]) + "\n"
 
 
 def format_csv(statistics: Statistics) -> str:
@@ -110,11 +110,8 @@ def as_json(statistics: Statistics, folder: Path) -> dict[str, Any]:
         # A path that climbs out of a linked folder must climb where the disk does.
         return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix() if file else None
 
-    def number(value: float | None) -> float | str | None:
-        return "Infinity" if value == math.inf else value
-
     def average(value: Average) -> dict[str, Any]:
-        return {name: number(entry) for name, entry in asdict(value).items()}
+        return {name: json_number(entry) for name, entry in asdict(value).items()}
 
     return {
         "benchmark": statistics.benchmark.name,
@@ -141,7 +138,7 @@ def as_json(statistics: Statistics, folder: Path) -> dict[str, Any]:
                         "image": score.image,
                         "file": path(score.file),
                         "estimated_kernel": path(method.kernels.get(score.image)),
-                        **{figure: number(getattr(score, figure)) for figure in FIGURES},
+                        **{figure: json_number(getattr(score, figure)) for figure in FIGURES},
                         "problem": score.problem if score.file else "missing",
                     }
                     for score in statistics.scores_of(method.name)
@@ -161,8 +158,13 @@ def as_json(statistics: Statistics, folder: Path) -> dict[str, Any]:
     }
 
 
-def _cells(statistics: Statistics) -> list[list[str]]:
-    """The table's header and rows, those in print last."""
+def json_number(value: float | None) -> float | str | None:
+    """Put a figure into what JSON can hold: an infinite one becomes ``Infinity``."""
+    return "Infinity" if value == math.inf else value
+
+
+def table_cells(statistics: Statistics) -> list[list[str]]:
+    """Format the table's header and rows, those in print last."""
     total, published = len(statistics.benchmark.images), statistics.benchmark.published
     figures = [
         figure
@@ -170,7 +172,7 @@ def _cells(statistics: Statistics) -> list[list[str]]:
         if any(figure in row.averages for row in statistics.rows)
         or any(getattr(row, figure, None) is not None for row in published)
     ]
-    cells = [["method", "images", *(_TITLES[figure] for figure in figures)]]
+    cells = [["method", "images", *(TITLES[figure] for figure in figures)]]
     for row in statistics.rows:
         images = row.averages["psnr"].images if row.averages else 0
         count = str(images) if images == total else f"{images} of {total}"
@@ -196,8 +198,8 @@ def _cell(averages: dict[str, Average], images: int, figure: str) -> str:
     return cell if average.images == images else f"{cell} (over {average.images})"
 
 
-def _notes(statistics: Statistics) -> list[str]:
-    """What a reader must know to compare the figures with others."""
+def footnotes(statistics: Statistics) -> list[str]:
+    """Tell what a reader must know to compare the figures with others."""
     notes = [
         "Averages over the images counted; each was shifted by up to "
         f"{statistics.maxshift} pixels, in quarters, to where it fits the truth best."
