@@ -100,7 +100,9 @@ def as_json(statistics: Statistics, folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        See the code for its keys. Of infinite figures stands the string ``Infinity``, which
+        ``benchmark``, ``maxshift``, ``known_kernel`` (a folder); ``images``, each with the files
+        that are given; ``methods``, each with its ``scores``; ``rows`` of averages; ``published``
+        rows. What is not known is None. Of infinite figures stands the string ``Infinity``, which
         Python's ``float`` and JavaScript's ``Number`` understand, for JSON has no such number.
     """
 
