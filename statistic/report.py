@@ -79,7 +79,6 @@ def write_report(statistics: Statistics, results: Path, plots: Sequence[Path]) -
         "name": statistics.benchmark.name,
         "results": str(results),
         "time": datetime.now().isoformat(" ", "minutes"),
-        "maxshift": statistics.maxshift,
         "figures": [
             {"name": figure, "title": TITLES[figure]}
             for figure in FIGURES
