@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from statistic.metrics import comp_upto_shift
 from utils.command import DataError
 from utils.deblur import deblur
 from utils.images import find_truth, read_gray, to_uint8
-from utils.recipe import QUICK
+from utils.recipe import QUICK, Recipe
 
 SCRIPT = "selfdeblur_levin.py"
 
@@ -252,10 +252,10 @@ def test_help_shows_an_example(run_script):
 def test_a_real_image_gets_sharper(levin):
     path = levin / "im1_kernel5_img.png"
     blurry, truth = read_gray(path), read_gray(find_truth(path))
-    recipe = replace(
-        QUICK, num_iter=300, milestones=(180, 225, 270), mse_iterations=75, kernel_rate=1e-3,
-        channels=32,
-    )  # fmt: skip
-    restored = deblur(blurry, (11, 11), recipe, device="cpu").image
+    hasty = Recipe(
+        num_iter=150, milestones=(120,), mse_iterations=50, kernel_rate=2e-3, channels=32
+    )
+    restored = deblur(blurry, (11, 11), hasty, device="cpu").image
     gain = comp_upto_shift(restored, truth)[0] - comp_upto_shift(blurry, truth)[0]
-    assert gain > 0, asdict(recipe)
+    # 2.6 dB when it was written, from 27.15 to 29.75.
+    assert gain > 1.5
