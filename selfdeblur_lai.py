@@ -1,7 +1,7 @@
 """Restore Lai's 100 blurry images (section 4.3 of the SelfDeblur paper, its Lai table).
 
     python selfdeblur_lai.py                                      # datasets/lai/uniform_ycbcr
-    python selfdeblur_lai.py --data_path datasets/lai/uniform     # the release, in color
+    python selfdeblur_lai.py --data_path RELEASE/uniform          # Lai's release, in color
     python selfdeblur_lai.py --only 'text_*' --recipe quick       # without a GPU
 
 Luminance images give NAME_x.png and NAME_k.png; color images NAME.png as well, in color. An image
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         kernel_size,
         luma_range=STUDIO_RANGE,
         color_suffix=".png",
-        settings={"rescue": not options.given.no_rescue},
+        rescue=not options.given.no_rescue,
     )
     return restore_all(options, experiment)
 

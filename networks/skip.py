@@ -110,6 +110,11 @@ class Scale(nn.Module):
         return self.mix(self.decode(self.norm(joined)))
 
 
+def smallest_input(scales: int) -> int:
+    """Smallest height and width for Gx: its deepest map needs 2 pixels to reflect a border."""
+    return 2**scales + 1
+
+
 class SkipNetwork(nn.Module):
     """Gx: maps a fixed random input to a sharp image.
 
@@ -141,11 +146,6 @@ class SkipNetwork(nn.Module):
             for i in range(scales)
         )
         self.output = conv(channels, 1, 1)
-
-    @property
-    def smallest_input(self) -> int:
-        """Smallest height and width: the deepest map needs 2 pixels for its border's reflection."""
-        return 2 ** len(self.scales) + 1
 
     def forward(self, zx: Tensor) -> Tensor:
         """Map the input (1, in_channels, h, w) to the image (1, 1, h, w) in (0, 1)."""

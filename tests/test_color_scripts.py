@@ -142,6 +142,7 @@ def test_a_collapse_is_rescued_with_the_kernel_that_was_found(
     assert record["rescued_from"]["fault"] == "collapsed to black"
     assert record["rescued_from"]["iterations_done"] == 2
     assert record["rescued_from"]["loss"] == "MSE"
+    assert record["rescue_recipe"]["num_iter"] == 3
     assert record["iterations_done"] == 3
     assert record["loss"] == "1-SSIM"
     assert record["finished"]
@@ -157,6 +158,23 @@ def test_a_collapse_may_be_left_alone(collapsing, images):
     record = json.loads((images / "results/text_01_kernel_01.json").read_text())
     assert "rescued_from" not in record
     assert read_gray(images / "results/text_01_kernel_01_x.png").max() == 0
+
+
+def test_a_blind_result_is_not_taken_for_a_gray_one(run_script, images):
+    cv2.imwrite(str(images / "im1_kernel5_img.png"), COLORS)
+    options = ("--data_path", images, "--save_path", images / "results", *QUICKLY)
+    assert run_script("selfdeblur_levin.py", *options).returncode == 0
+    result = run_script("selfdeblur_ycbcr.py", *options, "--kernel_size", 11)
+    assert result.returncode == 1
+    assert "color_suffix None instead of _x.png" in result.stderr
+
+
+def test_luminance_of_an_image_with_alpha_is_gray(images):
+    alpha = np.full((40, 44), 128, np.uint8)
+    cv2.imwrite(str(images / "text_01_kernel_01.png"), np.dstack([COLORS, alpha]))
+    assert run_lai(images) == 0
+    assert decode(images / "results/text_01_kernel_01_x.png").shape == (40, 44)
+    assert np.array_equal(decode(images / "results/text_01_kernel_01.png")[..., 3], alpha)
 
 
 def test_no_rescue_where_nothing_collapsed(images):
@@ -284,7 +302,7 @@ def test_the_weight_of_the_total_variation(images):
     def recipe(*options):
         return parse_options(
             ["--data_path", str(images), *options],
-            "", data_path="", save_path="", recipe=LAI, where_to_get="",
+            "", data_path="here", save_path="there", recipe=LAI, where_to_get="",
         ).recipe  # fmt: skip
 
     assert recipe() == LAI

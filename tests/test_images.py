@@ -117,11 +117,16 @@ def test_depth_alpha_and_color_come_back(tmp_path):
         assert np.array_equal(again, pixels)
 
 
-def test_gray_with_alpha_becomes_gray_color_with_alpha():
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_gray_with_alpha_stays_gray_with_alpha(tmp_path, depth):
     gray, alpha = np.array([[0.0, 0.2]]), np.array([[1.0, 0.4]])
-    encoded = encode_png(gray, alpha=alpha)
-    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert decoded.tolist() == [[[0, 0, 0, 255], [51, 51, 51, 102]]]
+    (tmp_path / "a.png").write_bytes(encode_png(gray, np.dtype(depth), alpha))
+    photograph = read_photograph(tmp_path / "a.png")
+    assert np.allclose(photograph.pixels, gray)
+    assert np.allclose(photograph.alpha, alpha)
+    assert photograph.depth == depth
+    if depth == np.uint8:
+        assert Image.open(tmp_path / "a.png").mode == "LA"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

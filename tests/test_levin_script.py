@@ -259,3 +259,37 @@ def test_a_real_image_gets_sharper(levin):
     gain = comp_upto_shift(restored, truth)[0] - comp_upto_shift(blurry, truth)[0]
     # 2.6 dB when it was written, from 27.15 to 29.75.
     assert gain > 1.5
+
+
+def test_blurry_images_are_never_overwritten(run_quickly, assert_one_line, images):
+    result = run_quickly("--only", "im1*", "--save_path", f"{images}/")
+    assert_one_line(result, 2, "--save_path", "im1_kernel5_img.png")
+
+
+def test_results_that_lack_a_file_are_made_again(run_quickly, tmp_path):
+    assert run_quickly("--only", "im1*").returncode == 0
+    (tmp_path / "results/im1_kernel5_img_k.png").unlink()
+    assert "2 iterations in" in run_quickly("--only", "im1*").stderr
+    assert (tmp_path / "results/im1_kernel5_img_k.png").exists()
+
+
+def test_networks_of_unknown_origin_are_kept(run_quickly, tmp_path):
+    (tmp_path / "results").mkdir()
+    stranger = tmp_path / "results/im1_kernel5_img_xnet.pth"
+    stranger.write_bytes(b"precious")
+    assert run_quickly("--only", "im1*").returncode == 1
+    assert stranger.read_bytes() == b"precious"
+
+
+def test_names_that_no_font_or_formula_can_show(run_quickly, images, tmp_path):
+    pixels = (images / "photo.png").read_bytes()
+    names = ["a$b_{$c", "照片", "-dash", "two words"]
+    for name in names:
+        (images / f"{name}.png").write_bytes(pixels)
+    (images / os.fsdecode(b"\xff.png")).write_bytes(pixels)
+    result = run_quickly("--kernel_size", 5)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr and "Warning" not in result.stderr
+    for name in [*names, os.fsdecode(b"\xff")]:
+        assert (tmp_path / f"results/{name}_x.png").exists()
+    assert "picture: " in result.stdout

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from networks.fcn import KernelNetwork
 from networks.released import released_keys
-from networks.skip import NonLocalBlock, SkipNetwork
+from networks.skip import NonLocalBlock, SkipNetwork, smallest_input
 from tests.golden import set_golden_weights
 
 
@@ -80,7 +80,7 @@ def test_gx_keeps_every_size(size):
 @torch.no_grad()
 def test_gx_takes_its_smallest_input_and_nothing_smaller(scales):
     gx = SkipNetwork(channels=4, scales=scales)
-    smallest = gx.smallest_input
+    smallest = smallest_input(scales)
     assert gx(torch.rand(1, 8, smallest, smallest)).shape == (1, 1, smallest, smallest)
     with pytest.raises((RuntimeError, ValueError)):
         gx(torch.rand(1, 8, smallest - 1, smallest - 1))

@@ -36,7 +36,7 @@ class Options:
     device : str
         A device that is there (see `utils.deblur.choose_device`).
     overwrite : bool
-        Whether results that were made with other settings are replaced.
+        Whether what is there is restored again, with whatever settings it was made.
     given : argparse.Namespace
         The command line as it was given, for the options that a script adds.
     """
@@ -133,12 +133,14 @@ def parse_options(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (auto)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace results made with other settings"
+        "--overwrite", action="store_true", help="restore again what is there, with any settings"
     )
     if add_options:
         add_options(parser)
     given = parser.parse_args(arguments)
 
+    if "" in (given.save_path, *given.data_path):
+        parser.error("--save_path and --data_path: must not be empty")
     for option in ("num_iter", "save_frequency"):
         value = getattr(given, option)
         if value is not None and value < 1:
@@ -158,7 +160,13 @@ def parse_options(
     except ValueError as error:
         parser.error(f"--device: {error}")
 
-    images = find_images(given.data_path, given.only, where_to_get)
+    remedy = where_to_get if given.data_path == [data_path] else "give another --data_path"
+    images = find_images(given.data_path, given.only, remedy)
+    for image in images:
+        if image.parent.resolve() == Path(given.save_path).resolve():
+            parser.error(
+                f"--save_path {given.save_path}: holds the blurry image {image.name}; give another"
+            )
     recipe = choices[given.recipe]
     changes = {
         option: getattr(given, option)
@@ -201,7 +209,7 @@ def find_images(paths: list[str], only: str | None, where_to_get: str) -> list[P
     DataError
         If a path does not exist, a folder has no images, none matches, or two have one name.
     """
-    images = []
+    images: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
             found = list_images(path)
@@ -224,6 +232,7 @@ def find_images(paths: list[str], only: str | None, where_to_get: str) -> list[P
                 f"of which the first is {images[0].name}"
             )
         images = matching
+    images = list({path.resolve(): path for path in images}.values())
     by_name: dict[str, Path] = {}
     for path in images:
         other = by_name.setdefault(path.stem, path)

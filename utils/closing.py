@@ -1,12 +1,14 @@
 """What stands at the end of a run: the table, the picture, and what failed."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from statistic.metrics import comp_upto_shift
 from utils.cli import Options
-from utils.command import DataError, describe
+from utils.command import DataError, describe, printable
 from utils.experiment import Experiment
 from utils.images import find_truth, read_gray, read_image
 from utils.overview import MOST_ROWS, Panels, draw_overview
@@ -27,32 +29,22 @@ def report(options: Options, experiment: Experiment, failures: dict[str, str]) -
         The reason why an image failed, by its name.
     """
     rows, panels, scores = [], [], []
-    luma = experiment.luma_range.luma
     for path in options.images:
         if path.stem in failures:
             rows.append([path.stem, "failed"])
             continue
-        outputs = Outputs(options.save_path, path.stem)
-        record = json.loads(outputs.record.read_text())
-        blurry, restored = read_image(path), read_image(outputs.image)
-        row = [path.stem, f"{record['seconds']:.0f}", f"{record['final_loss']:.5f}"]
-        truth, before, after = None, None, None
-        if truth_path := find_truth(path):
-            try:
-                truth = read_image(truth_path)
-                before = comp_upto_shift(luma(blurry), luma(truth))[:2]
-                after = comp_upto_shift(luma(restored), luma(truth))[:2]
-            except (DataError, ValueError) as error:
-                say(f"{path.stem}: not scored: {describe(error)}")
-            else:
-                scores.append([*before, *after])
-                row += format_scores(scores[-1])
-        rows.append(row)
-        if experiment.color_suffix and outputs.file(experiment.color_suffix).is_file():
-            restored = read_image(outputs.file(experiment.color_suffix))
-        kernel = read_gray(experiment.given(path.stem).get("kernel", outputs.kernel))
+        try:
+            record, panel = look_at(path, options, experiment)
+        except Exception as error:  # whatever one image's fault, the others are reported
+            say(f"{path.stem}: not in the table: {describe(error)}")
+            rows.append([path.stem])
+            continue
+        rows.append([path.stem, f"{record['seconds']:.0f}", f"{record['final_loss']:.5f}"])
+        if panel.before and panel.after:
+            scores.append([*panel.before, *panel.after])
+            rows[-1] += format_scores(scores[-1])
         if len(panels) < MOST_ROWS:
-            panels.append(Panels(path.stem, blurry, restored, truth, kernel, before, after))
+            panels.append(panel)
 
     if len(scores) > 1:
         rows.append([f"mean of {len(scores)}", "", "", *format_scores(np.mean(scores, axis=0))])
@@ -62,10 +54,50 @@ def report(options: Options, experiment: Experiment, failures: dict[str, str]) -
     print_table(header, rows)
     if panels:
         picture = options.save_path / "overview.png"
-        draw_overview(picture, panels)
-        print(f"picture: {picture}")
+        try:
+            draw_overview(picture, panels)
+            print(f"picture: {printable(str(picture))}")
+        except Exception as error:  # the results are there, with or without a picture
+            say(f"no picture: {describe(error)}")
     for name, reason in failures.items():
-        print(f"failed: {name}: {reason}")
+        print(printable(f"failed: {name}: {reason}"))
+
+
+def look_at(path: Path, options: Options, experiment: Experiment) -> tuple[dict[str, Any], Panels]:
+    """Read what a run has made of an image, and score it where its truth is there.
+
+    Parameters
+    ----------
+    path : Path
+        The blurry image.
+    options : Options
+        Where its results are.
+    experiment : Experiment
+        Which luminance is scored, and where color is.
+
+    Returns
+    -------
+    dict
+        The image's record.
+    Panels
+        Its pictures and scores.
+    """
+    luma = experiment.luma_range.luma
+    outputs = Outputs(options.save_path, path.stem)
+    record = json.loads(outputs.record.read_text())
+    blurry, restored = read_image(path), read_image(outputs.image)
+    truth, before, after = None, None, None
+    if truth_path := find_truth(path):
+        try:
+            truth = read_image(truth_path)
+            before = comp_upto_shift(luma(blurry), luma(truth))[:2]
+            after = comp_upto_shift(luma(restored), luma(truth))[:2]
+        except (DataError, OSError, ValueError) as error:
+            say(f"{path.stem}: not scored: {describe(error)}")
+    if experiment.color_suffix and outputs.file(experiment.color_suffix).is_file():
+        restored = read_image(outputs.file(experiment.color_suffix))
+    kernel = read_gray(experiment.given(path.stem).get("kernel", outputs.kernel))
+    return record, Panels(path.stem, blurry, restored, truth, kernel, before, after)
 
 
 def format_scores(scores: list[float]) -> list[str]:
@@ -83,4 +115,4 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
             cell.rjust(width) if i else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        print("  ".join([first, *others]).rstrip())
+        print(printable("  ".join([first, *others]).rstrip()))

@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        message = " ".join(message.split())
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -43,6 +44,11 @@ def describe(error: Exception) -> str:
     if isinstance(error, (DataError, ValueError, ArithmeticError, OSError)):
         return message
     return f"{type(error).__name__}: {message}"
+
+
+def printable(text: str) -> str:
+    """Replace what no encoding can print, such as a file name's bytes that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from networks.fcn import KernelNetwork, KnownKernel
-from networks.skip import SkipNetwork
+from networks.skip import SkipNetwork, smallest_input
 from utils.adam import Adam
 from utils.blur import blur, crop_to_blurry
 from utils.losses import mse, ssim, total_variation
@@ -272,7 +272,7 @@ def check_arguments(
     if recipe.num_iter < 1 or save_every < 1:
         raise ValueError(f"num_iter {recipe.num_iter} and save_every {save_every} must be positive")
     (height, width), (kh, kw) = blurry.shape, kernel_size
-    smallest = 2**recipe.scales + 1
+    smallest = smallest_input(recipe.scales)
     if height < kh or width < kw:
         raise ValueError(f"the image, {height} x {width}, is smaller than the kernel, {kh} x {kw}")
     if height + kh - 1 < smallest or width + kw - 1 < smallest:

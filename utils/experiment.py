@@ -34,9 +34,10 @@ class Experiment:
         from, in place of what the seed gives.
     networks : str
         Which networks are saved: ``xk``, ``x`` or none.
+    rescue : bool
+        Whether an image that collapses to black is restored again with the kernel that was found.
     settings : dict
-        What else decides the results, to be recorded with the settings. Where ``rescue`` is true,
-        an image that collapses to black is restored again with the kernel that was found.
+        What else decides the results, to be recorded with the settings.
     """
 
     kernel_size: Callable[[str], tuple[int, int]]
@@ -45,6 +46,7 @@ class Experiment:
     given: Callable[[str], dict[str, Path]] = lambda name: {}
     start: Callable[[str, tuple[int, int], tuple[int, int]], Start] | None = None
     networks: str = "xk"
+    rescue: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def luminance(self, photograph: Photograph) -> np.ndarray:
@@ -67,10 +69,16 @@ class Experiment:
         dict of str to bytes
             PNG files by the suffixes of their names.
         """
-        images = {"_x.png": restored}
-        if photograph.pixels.ndim == 3 and self.color_suffix:
-            images[self.color_suffix] = self.luma_range.replace_luma(photograph.pixels, restored)
-        return {
-            suffix: encode_png(image, photograph.depth, photograph.alpha)
-            for suffix, image in images.items()
-        }
+        depth, alpha = photograph.depth, photograph.alpha
+        if photograph.pixels.ndim == 2:
+            return {"_x.png": encode_png(restored, depth, alpha)}
+        files = {"_x.png": encode_png(restored, depth)}
+        if self.color_suffix:
+            colored = self.luma_range.replace_luma(photograph.pixels, restored)
+            files[self.color_suffix] = encode_png(colored, depth, alpha)
+        return files
+
+    def suffixes(self, photograph: Photograph) -> set[str]:
+        """Name the files that `render` makes, by the suffixes of their names."""
+        in_color = photograph.pixels.ndim == 3 and self.color_suffix
+        return {"_x.png", self.color_suffix} if in_color else {"_x.png"}

@@ -61,7 +61,7 @@ def truth_name(name: str) -> str:
 
 
 def find_truth(path: str | Path) -> Path | None:
-    """Find the sharp image in the folder ``gt/`` beside a blurry image.
+    """Find the sharp image that a blurry image was made from.
 
     Parameters
     ----------
@@ -71,9 +71,11 @@ def find_truth(path: str | Path) -> Path | None:
     Returns
     -------
     Path or None
-        The file whose name is `truth_name`'s, with any suffix; None where there is none.
+        The file with `truth_name`'s name and any suffix in ``gt/`` beside the image or, as Lai's
+        lie, in ``ground_truth/`` beside its folder; None where there is none.
     """
-    return find_image(Path(path).parent / "gt", truth_name(Path(path).stem))
+    folder, name = Path(path).parent, truth_name(Path(path).stem)
+    return find_image(folder / "gt", name) or find_image(folder.parent / "ground_truth", name)
 
 
 def find_image(folder: str | Path, name: str) -> Path | None:
@@ -151,8 +153,12 @@ def read_photograph(path: str | Path) -> Photograph:
     image = image / float(np.iinfo(depth).max)
     if image.ndim == 2:
         return Photograph(image, None, depth)
-    alpha = image[..., 3] if image.shape[2] == 4 else None
-    return Photograph(image[..., 2::-1], alpha, depth)
+    if image.shape[2] == 3:
+        return Photograph(image[..., ::-1], None, depth)
+    pixels, alpha = image[..., 2::-1], image[..., 3]
+    # OpenCV reads gray with alpha as color that is gray.
+    is_gray = (pixels == pixels[..., :1]).all()
+    return Photograph(pixels[..., 0] if is_gray else pixels, alpha, depth)
 
 
 def upright(image: np.ndarray, content: bytes) -> np.ndarray:
@@ -272,8 +278,12 @@ def encode_png(
         The PNG file's content.
     """
     channels = [image] if image.ndim == 2 else [image[..., i] for i in (2, 1, 0)]
+    if alpha is not None and image.ndim == 2 and depth == EIGHT_BITS:
+        content = io.BytesIO()
+        Image.fromarray(quantise(np.dstack([image, alpha]), depth)).save(content, "PNG")
+        return content.getvalue()
     if alpha is not None:
-        # OpenCV writes no gray with alpha: color that is gray it is then.
+        # Neither library writes 16-bit gray with alpha: color that is gray it is then.
         channels = [*(channels * 3)[:3], alpha]
     return cv2.imencode(".png", quantise(np.dstack(channels), depth))[1].tobytes()
 

@@ -1,6 +1,7 @@
 """One picture of what a run did: blurry, restored, truth and kernel of each image in a row."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from utils.command import printable
 from utils.files import write_whole
 
 matplotlib.use("Agg")
@@ -76,11 +78,13 @@ def draw_overview(path: str | Path, rows: list[Panels]) -> None:
                 title += f"  {score[0]:.2f} dB / {score[1]:.3f}"
             elif title == "kernel":
                 title += "  {} x {}".format(*image.shape)
-            ax.set_title(title, fontsize=8)
+            ax.set_title(title, fontsize=8, parse_math=False)
         axes[0].text(
-            -0.04, 0.5, row.name, transform=axes[0].transAxes, rotation=90, fontsize=8,
-            ha="right", va="center",
+            -0.04, 0.5, printable(row.name), transform=axes[0].transAxes, rotation=90, fontsize=8,
+            ha="right", va="center", parse_math=False,
         )  # fmt: skip
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of letters that the font lacks
+        figure.savefig(content, format="png")
     write_whole(path, content.getvalue())

@@ -83,7 +83,7 @@ PAPER_20K = replace(PAPER_5K, num_iter=20000, milestones=(5000, 10000, 15000))
 """The same with the longer schedule."""
 
 QUICK = Recipe(
-    num_iter=1200, milestones=(720, 900, 1080), mse_iterations=300, kernel_rate=0.0005, channels=64
+    num_iter=1200, milestones=(720, 900, 1080), mse_iterations=150, kernel_rate=0.001, channels=64
 )
 """Ours, for machines without a GPU: a narrower Gx and a short schedule with a faster Gk."""
 

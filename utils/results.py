@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def prepare_folder(folder: Path) -> None:
     """Make a results folder, and raise a DataError if it cannot be made or written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / ".writable", b"")
-        (folder / ".writable").unlink()
+        trial = folder / f".writable.{os.getpid()}"
+        write_whole(trial, b"")
+        trial.unlink()
     except OSError as error:
         raise DataError(
             f"{folder}: results cannot be written here ({error.strerror}); give another --save_path"
@@ -65,7 +67,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def is_finished(outputs: Outputs, settings: dict[str, Any]) -> bool:
+def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -> bool:
     """Tell whether an image's results are complete and were made with these settings.
 
     Parameters
@@ -74,6 +76,8 @@ def is_finished(outputs: Outputs, settings: dict[str, Any]) -> bool:
         Where the results would be.
     settings : dict
         What they shall have been made with.
+    files : list of Path
+        All that they consist of, besides the record.
 
     Returns
     -------
@@ -86,30 +90,31 @@ def is_finished(outputs: Outputs, settings: dict[str, Any]) -> bool:
         If there are results that other settings made, or some other program.
     """
     if not outputs.record.exists():
-        if outputs.image.exists():
-            raise DataError(
-                f"{outputs.image} is there, but not {outputs.record.name}, which would tell how it "
-                "was made; --overwrite replaces it"
-            )
+        for file in files:
+            if file.exists():
+                raise DataError(
+                    f"{file} is there, but not {outputs.record.name}, which would tell how it was "
+                    "made; --overwrite replaces it"
+                )
         return False
     try:
         record = json.loads(outputs.record.read_text())
-        made_with, finished = record["settings"], record["finished"]
+        made_with, finished = dict(record["settings"]), record["finished"]
     except (ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{outputs.record} is damaged ({error}); --overwrite replaces the results"
         ) from error
     differences = [
-        f"{name} {made_with.get(name)} instead of {value}"
-        for name, value in settings.items()
-        if made_with.get(name) != value
+        f"{name} {made_with.get(name)} instead of {settings.get(name)}"
+        for name in sorted(settings.keys() | made_with.keys())
+        if made_with.get(name) != settings.get(name)
     ]
     if differences:
         raise DataError(
             f"{outputs.image} was made with {', '.join(differences)}; --overwrite replaces it, "
             "another --save_path keeps both"
         )
-    return finished and outputs.image.exists()
+    return finished and all(file.exists() for file in files)
 
 
 def write_network(

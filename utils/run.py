@@ -12,10 +12,11 @@ import torch
 from networks.fcn import KnownKernel
 from utils.cli import Options
 from utils.closing import report
-from utils.command import describe
+from utils.command import DataError, describe
 from utils.deblur import (
     Restoration,
     Start,
+    check_arguments,
     choose_device,
     collapsed_to_black,
     deblur,
@@ -84,17 +85,23 @@ def restore_one(path: Path, options: Options, experiment: Experiment) -> None:
         See `utils.deblur.deblur`.
     """
     job = Job(path, options, experiment)
-    if not options.overwrite and is_finished(job.outputs, job.settings):
+    if not options.overwrite and is_finished(job.outputs, job.settings, job.files):
         say(f"{path.stem}: done before with these settings, skipped")
         return
 
+    check_arguments(job.blurry, job.kernel_size, options.recipe, options.save_frequency)
     start = None
     if experiment.start:
         start = experiment.start(path.stem, job.blurry.shape, job.kernel_size)
     restoration = job.optimise(options.recipe, start)
-    if experiment.settings.get("rescue") and collapsed_to_black(restoration.image, job.blurry):
+    if experiment.rescue and collapsed_to_black(restoration.image, job.blurry):
         say(f"{path.stem}: collapsed to black, restored again with the kernel that was found")
-        job.rescue(restoration.kernel)
+        restoration = job.rescue(restoration.kernel)
+        if collapsed_to_black(restoration.image, job.blurry):
+            raise DataError(
+                f"{job.outputs.image} collapsed to black, and again with the kernel that was found;"
+                " try another --seed or --kernel_size"
+            )
     job.finish()
 
 
@@ -118,12 +125,19 @@ class Job:
         self.kernel_size = options.kernel_size or experiment.kernel_size(path.stem)
         self.given = experiment.given(path.stem)
         self.outputs = Outputs(options.save_path, path.stem)
+        self.files = [self.outputs.file(s) for s in experiment.suffixes(self.photograph)]
+        self.files += [self.outputs.file(f"_{letter}net.pth") for letter in experiment.networks]
+        if "kernel" not in self.given:
+            self.files.append(self.outputs.kernel)
         self.began = time.perf_counter()
         self.settings = {
             **asdict(options.recipe),
             "milestones": list(options.recipe.milestones),
             "kernel_size": list(self.kernel_size),
             "seed": options.seed,
+            "luma_range": [experiment.luma_range.black, experiment.luma_range.white],
+            "color_suffix": experiment.color_suffix,
+            "rescue": experiment.rescue,
             **experiment.settings,
             "image_sha256": sha256(path),
             **{f"{word}_sha256": sha256(file) for word, file in self.given.items()},
@@ -161,16 +175,17 @@ class Job:
                 on_progress=show,
             )
 
-    def rescue(self, kernel: np.ndarray) -> None:
+    def rescue(self, kernel: np.ndarray) -> Restoration:
         """Restore the image again, with the kernel that was found for it."""
         recipe = self.options.recipe
         recipe = replace(NONBLIND, channels=recipe.channels, scales=recipe.scales)
         reached = {key: self.record[key] for key in ("iterations_done", "loss", "final_loss")}
         self.record["rescued_from"] = {"fault": "collapsed to black", **reached}
+        self.record["rescue_recipe"] = asdict(recipe)
         start = draw_start(
             self.blurry.shape, self.kernel_size, recipe, self.options.seed, kernel=kernel
         )
-        self.optimise(recipe, start)
+        return self.optimise(recipe, start)
 
     def save(self, restoration: Restoration, recipe: Recipe) -> None:
         """Write what was reached: images, kernel, networks, and the record of it."""
