@@ -1,6 +1,7 @@
 """The programs that score folders of results: what they find, compute, write and say."""
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -455,6 +456,30 @@ def test_bars_are_the_subsets_averages(workplace, monkeypatch):
         "text": pytest.approx(found[names[2]]),
         "all": pytest.approx(sum(found.values()) / 3),
     }
+
+
+def test_plots_show_any_name(workplace, monkeypatch):
+    figures = {}
+
+    def draw(figure, stem):
+        figure.savefig(io.BytesIO())
+        figures[stem.name] = figure
+
+    monkeypatch.setattr(plots, "_save", draw)
+    truth = picture(60, 60)
+    put(Path("results/levin/groundtruth/im1.png"), truth)
+    put(Path("results/lai/ground_truth/text_01.png"), truth)
+    for seed, method in enumerate(("groundk", "_mine", "$x_{$")):
+        put(Path(f"results/levin/others/{method}/{NAMES[0]}.png"), noisy(truth, 0.1, seed))
+        put(Path(f"results/lai/{method}/text_01_kernel_01.png"), noisy(truth, 0.1, seed))
+    statistics = evaluate(Options(Path("results"), None, [], 1, 1, False), LEVIN)
+    plots.draw_error_ratios(Path("."), statistics)
+    plots.draw_heatmaps(Path("."), statistics)
+    statistics = evaluate(Options(Path("results"), None, ["_*", "$*"], 1, 1, False), LAI)
+    plots.draw_subsets(Path("."), statistics)
+    for name, images in (("error_ratio", 32), ("subsets", 100)):
+        labels = [text.get_text() for text in figures[name].legends[0].get_texts()]
+        assert sorted(labels) == [rf"\$x_{{\$ (1 of {images})", f"_mine (1 of {images})"]
 
 
 def test_plots_are_files_that_open_and_do_not_change(small, monkeypatch):
