@@ -16,6 +16,8 @@ from utils.images import find_image
 # These hold sharp or blurry images, or what --save_aligned wrote.
 _NO_METHODS = ("groundtruth", "ground_truth", "gt", "blurry", "aligned")
 
+_BLURRY = "blurry"  # the name of the blurry images as a method, which no folder may take
+
 # Folders of the published layout that say nothing about which method it is.
 _UNSPOKEN = ("others", "imgs")
 
@@ -96,8 +98,11 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
     known = [place(folder, results) for folder in benchmark.known_kernel_folders]
     for folder in _folders(benchmark, results):
         name = _short_name(folder.relative_to(results), benchmark)
-        if any(method.name == name for method in methods):
+        taken = {_BLURRY, *(method.name for method in methods)}
+        if name in taken:
             name = folder.relative_to(results).as_posix()
+        while name in taken:
+            name = f"results/{name}"
         kind = "known" if folder in known else "restored"
         if method := _method(name, folder, kind, benchmark):
             methods.append(method)
@@ -152,7 +157,7 @@ def find_blurry(benchmark: Benchmark, given: dict[str, Given]) -> Method | None:
     if not files:
         return None
     folder = next(iter(files.values())).parent
-    return Method("blurry", folder, "blurry", files, {}, "blurry", frozenset())
+    return Method(_BLURRY, folder, "blurry", files, {}, _BLURRY, frozenset())
 
 
 def find_given(benchmark: Benchmark, results: Path, truths: Path | None) -> dict[str, Given]:

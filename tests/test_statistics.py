@@ -143,10 +143,27 @@ def test_in_lai_color_goes_before_luminance(workplace):
 
 
 def test_no_two_methods_have_one_name(workplace):
-    for folder in ("levin/SelfDeblur", "levin/SelfDeblur/imgs", "levin", "levin/levin"):
+    for folder in (
+        "levin/SelfDeblur",
+        "levin/SelfDeblur/imgs",
+        "levin",
+        "levin/levin",
+        "levin/levin/levin",
+        "levin/others/levin/levin",
+    ):
         put(Path("results") / folder / "im1_kernel1_img_x.png", picture(45, 45))
     names = [method.name for method in find_methods(LEVIN, Path("results"))]
-    assert len(set(names)) == 4
+    assert len(set(names)) == 6
+
+
+def test_no_method_has_the_name_of_the_blurry_images(small):
+    blurry = read_image("results/levin/groundtruth/im1.png")
+    put(Path(f"datasets/levin/{NAMES[0]}.png"), blurry)
+    put(Path(f"results/levin/others/blurry/imgs/{NAMES[0]}.png"), noisy(blurry, 0.1, 1))
+    statistics = evaluate(Options(Path("results"), None, ["*blurry*"], 1, 1, False), LEVIN)
+    assert [method.name for method in statistics.methods] == ["blurry", "levin/others/blurry/imgs"]
+    own, found = (statistics.scores_of(method.name)[0].psnr for method in statistics.methods)
+    assert own == np.inf and found < 30
 
 
 def test_results_behind_a_link_are_found(workplace):
