@@ -142,7 +142,7 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
     if benchmark.known_kernel_folders:
         own = place(benchmark.known_kernel_folders[-1], options.results)
         if known is None or known.folder == own:
-            failures = restore_known(given, own, options.jobs)
+            failures = restore_known(given, own, benchmark.luma_range, options.jobs)
             methods = find_methods(benchmark, options.results)
             known = find_known(methods, benchmark, options.results)
     if blurry := find_blurry(benchmark, given):
@@ -171,6 +171,7 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
                         m: aligned[m] / file.name for m, file in files.items() if m in aligned
                     },
                     maxshift=options.maxshift,
+                    luma_range=benchmark.luma_range,
                 )
             )
     found: dict[tuple[str, str], Score] = {}

@@ -6,8 +6,9 @@ from pathlib import Path
 from statistic.known_kernel import deconvolve
 from statistic.methods import Given
 from statistic.reblur import orient_kernel
+from utils.colors import LumaRange
 from utils.command import DataError
-from utils.images import read_kernel, read_luminance, write_png
+from utils.images import read_image, read_kernel, write_png
 from utils.parallel import in_parallel
 from utils.progress import image_bar, say
 
@@ -24,14 +25,19 @@ class Task:
         The blurry image, the truth and the true kernel.
     restored : Path
         The PNG to write.
+    luma_range : LumaRange
+        See `statistic.benchmark.Benchmark`.
     """
 
     image: str
     given: Given
     restored: Path
+    luma_range: LumaRange
 
 
-def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str, str]:
+def restore_known(
+    given: dict[str, Given], folder: Path, luma_range: LumaRange, jobs: int
+) -> dict[str, str]:
     """Restore with its true kernel every image that was not so restored before.
 
     Parameters
@@ -40,6 +46,8 @@ def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str,
         See `statistic.methods.find_given`. Images without truth or kernel are passed over.
     folder : Path
         Where ``NAME.png`` is written for each image.
+    luma_range : LumaRange
+        See `statistic.benchmark.Benchmark`.
     jobs : int
         How many processes work.
 
@@ -54,7 +62,7 @@ def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str,
         If the folder cannot be written.
     """
     tasks = [
-        Task(image, files, folder / f"{image}.png")
+        Task(image, files, folder / f"{image}.png", luma_range)
         for image, files in given.items()
         if files.blurry and files.truth and files.kernel
         if not (folder / f"{image}.png").exists()
@@ -73,8 +81,9 @@ def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str,
 
 
 def _restore(task: Task) -> tuple[str, str | None]:
+    luma = task.luma_range.luma
     try:
-        blurry, truth = read_luminance(task.given.blurry), read_luminance(task.given.truth)
+        blurry, truth = luma(read_image(task.given.blurry)), luma(read_image(task.given.truth))
         kernel = read_kernel(task.given.kernel)
     except (DataError, OSError) as error:
         return task.image, str(error)

@@ -17,7 +17,7 @@ from statistic.summary import FIGURES, Statistics
 from statistic.tables import TITLES, footnotes, json_number, table_cells
 from utils.command import DataError
 from utils.files import write_json, write_whole
-from utils.images import encode_png, read_image, read_kernel, read_luminance, scale_kernel
+from utils.images import encode_png, read_image, read_kernel, scale_kernel
 from utils.progress import image_bar
 
 # A benchmark's part of the page that an older program left behind may lack what this one shows.
@@ -257,7 +257,8 @@ def _true_kernels(statistics: Statistics, pictures: _Pictures) -> dict[int, str]
         try:
             kernel = kernels[image.kernel] = read_kernel(given.kernel)
             if given.truth and given.blurry:
-                truth, blurry = read_luminance(given.truth), read_luminance(given.blurry)
+                luma = statistics.benchmark.luma_range.luma
+                truth, blurry = luma(read_image(given.truth)), luma(read_image(given.blurry))
                 kernels[image.kernel] = orient_kernel(kernel, truth, blurry)
                 turned.add(image.kernel)
         except (DataError, OSError, ValueError):

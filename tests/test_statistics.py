@@ -22,7 +22,7 @@ from statistic.statistic_levin import LEVIN
 from statistic.statistic_levin import main as levin
 from utils.colors import STUDIO_RANGE
 from utils.command import DataError
-from utils.images import read_image, read_luminance, write_png
+from utils.images import encode_png, read_gray, read_image, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data" / "levin"
@@ -78,7 +78,7 @@ def small(workplace):
     for number in (1, 2):
         put(Path(f"results/levin/groundtruth/im{number}.png"), picture(60, 66, seed=number))
     for seed, name in enumerate(NAMES):
-        truth = read_luminance(f"results/levin/groundtruth/{name[:3]}.png")
+        truth = read_gray(f"results/levin/groundtruth/{name[:3]}.png")
         put(Path(f"results/levin/others/groundk/{name}.png"), noisy(truth, 0.01, seed))
         put(Path(f"results/levin/others/zuo/{name}.png"), noisy(truth, 0.02, seed + 10))
         moved = np.roll(truth, (2, -1), (0, 1))
@@ -187,9 +187,9 @@ def test_scores_are_those_of_the_metrics(small):
     assert len(scores) == 3 * 32
     for method, ending in (("zuo", "others/zuo/{}.png"), ("levin", "{}_x.png")):
         for name in NAMES:
-            truth = read_luminance(f"results/levin/groundtruth/{name[:3]}.png")
-            known = read_luminance(f"results/levin/others/groundk/{name}.png")
-            restored = read_luminance(Path("results/levin", ending.format(name)))
+            truth = read_gray(f"results/levin/groundtruth/{name[:3]}.png")
+            known = read_gray(f"results/levin/others/groundk/{name}.png")
+            restored = read_gray(Path("results/levin", ending.format(name)))
             psnr, ssim, aligned = comp_upto_shift(restored, truth)
             aligned_known = comp_upto_shift(known, truth)[2]
             row = scores[method, name]
@@ -202,6 +202,21 @@ def test_scores_are_those_of_the_metrics(small):
             assert row["problem"] == ""
     assert scores["zuo", "im4_kernel8_img"]["psnr"] == ""
     assert scores["zuo", "im4_kernel8_img"]["problem"] == "missing"
+
+
+def test_gray_in_three_channels_is_scored_as_gray(small):
+    gray = read_image(f"results/levin/others/zuo/{NAMES[0]}.png")
+    color = np.dstack([gray] * 3)
+    put(Path(f"results/levin/others/color/{NAMES[0]}.png"), color)
+    opaque = encode_png(color, alpha=np.ones_like(gray))
+    put(Path(f"results/levin/others/opaque/{NAMES[0]}.png"), gray)
+    Path(f"results/levin/others/opaque/{NAMES[0]}.png").write_bytes(opaque)
+    assert levin(["--jobs", "1"]) == 0
+    scores = scores_in(small / "results/statistics/levin")
+    for method in ("color", "opaque"):
+        for figure in ("psnr", "ssim", "error_ratio"):
+            expected = float(scores["zuo", NAMES[0]][figure])
+            assert float(scores[method, NAMES[0]][figure]) == pytest.approx(expected, abs=1e-8)
 
 
 def test_line_of_each_image_is_the_published_one(small, capsys):
@@ -409,7 +424,7 @@ def test_lai_compares_luminance_and_saves_aligned_color(workplace, capsys):
     assert lai(["--jobs", "1", "--save_aligned"]) == 0
     out = capsys.readouterr().out
     row = scores_in(workplace / "results/statistics/lai")["uniform", "people_02_kernel_03"]
-    luminance = read_luminance("results/lai/uniform/people_02_kernel_03_x.png")
+    luminance = read_gray("results/lai/uniform/people_02_kernel_03_x.png")
     psnr, ssim, aligned = comp_upto_shift(luminance, STUDIO_RANGE.luma(truth))
     assert (float(row["psnr"]), float(row["ssim"])) == pytest.approx((psnr, ssim), abs=1e-8)
     assert f"img=people_02 kernel=3: psnr={psnr:.4f}, ssim={ssim:.4f}\n" in out
@@ -553,7 +568,7 @@ def test_images_are_restored_with_the_true_kernels_once(workplace, capsys):
     for file in ("im1_kernel4_img", "im1_kernel5_img", "gt/im1", "gt/kernel4", "gt/kernel5"):
         Path(f"datasets/levin/{file}.png").write_bytes((SHARED / f"{file}.png").read_bytes())
     for name in ("im1_kernel4_img", "im1_kernel5_img"):
-        blurry = read_luminance(f"datasets/levin/{name}.png")
+        blurry = read_gray(f"datasets/levin/{name}.png")
         put(Path(f"results/levin/{name}_x.png"), blurry)
     assert levin(["--jobs", "1"]) == 0
     assert "restoring 2 images with their true kernels" in capsys.readouterr().err
