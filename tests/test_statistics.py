@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from statistic import plots, published
+from statistic import known_images, plots, published
 from statistic.evaluate import Options, evaluate
 from statistic.methods import find_methods
 from statistic.metrics import comp_upto_shift, crop, error_ratio, error_ratio_levin
@@ -562,7 +562,7 @@ def test_levins_images_give_the_error_ratios_of_octave(workplace):
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs Levin's images beside the checkout")
-def test_images_are_restored_with_the_true_kernels_once(workplace, capsys):
+def test_images_are_restored_with_the_true_kernels_once(workplace, capsys, monkeypatch):
     Path("datasets/levin/gt").mkdir(parents=True)
     # The truths of kernels 4 and 5 are stored in opposite orientations.
     for file in ("im1_kernel4_img", "im1_kernel5_img", "gt/im1", "gt/kernel4", "gt/kernel5"):
@@ -574,8 +574,7 @@ def test_images_are_restored_with_the_true_kernels_once(workplace, capsys):
     assert "restoring 2 images with their true kernels" in capsys.readouterr().err
     folder = workplace / "results/levin/known_kernel"
     assert {file.name for file in folder.iterdir()} == {
-        "im1_kernel4_img.png",
-        "im1_kernel5_img.png",
+        f"im1_kernel{number}_img.{suffix}" for number in (4, 5) for suffix in ("png", "json")
     }
     scores = scores_in(workplace / "results/statistics/levin")
     for name in ("im1_kernel4_img", "im1_kernel5_img"):
@@ -589,17 +588,30 @@ def test_images_are_restored_with_the_true_kernels_once(workplace, capsys):
     table = workplace / "results/statistics/levin/statistics.md"
     assert "Those images are our own" in table.read_text()
 
-    # What is there is kept; what is not is made, or its lack is explained.
-    before = (folder / "im1_kernel5_img.png").read_bytes()
-    (folder / "im1_kernel4_img.png").write_bytes(before)
-    (folder / "im1_kernel5_img.png").unlink()
+    # What was made from the same files is kept; what was not is made anew.
+    four, five = (folder / f"im1_kernel{number}_img.png" for number in (4, 5))
+    before = five.read_bytes()
+    four.write_bytes(before)
+    kernel = Path("datasets/levin/gt/kernel5.png").read_bytes()
+    put(Path("datasets/levin/gt/kernel5.png"), np.ones((11, 11)))
+    assert levin(["--jobs", "1"]) == 0
+    assert "restoring 1 images" in capsys.readouterr().err
+    assert four.read_bytes() == before != five.read_bytes()
+    Path("datasets/levin/gt/kernel5.png").write_bytes(kernel)
+    assert levin(["--jobs", "1"]) == 0
+    assert five.read_bytes() == before
+    monkeypatch.setattr(known_images, "WEIGHT", 1.0)
+    assert levin(["--jobs", "1"]) == 0
+    assert "restoring 2 images" in capsys.readouterr().err
+    assert four.read_bytes() != before
+
+    # What cannot be made anew is not left either, and its lack is explained.
     Path("datasets/levin/gt/kernel5.png").write_bytes(b"")
     assert levin(["--jobs", "1"]) == 1
     assert "im1_kernel5_img: no error ratio: datasets/levin/gt/kernel5.png: not an image" in (
         capsys.readouterr().err
     )
-    assert [file.name for file in folder.iterdir()] == ["im1_kernel4_img.png"]
-    assert (folder / "im1_kernel4_img.png").read_bytes() == before
+    assert four.exists() and not five.exists()
 
     # The authors' images go before ours.
     put(Path("results/levin/others/groundk/im1_kernel5_img.png"), blurry)
