@@ -3,11 +3,11 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from statistic.benchmark import Benchmark, BlurryImage
 from utils.command import DataError
@@ -43,6 +43,8 @@ class Method:
         What several runs with different seeds have in common: the name without ``_seedN``.
     made_with : frozenset of str
         The settings that the records beside the images tell, but for the seed.
+    unfinished : tuple of str
+        The images whose records say that their runs have not come to their end.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Method:
     kernels: dict[str, Path]
     run_of: str
     made_with: frozenset[str]
+    unfinished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -274,7 +277,12 @@ def _method(name: str, folder: Path, kind: str, benchmark: Benchmark) -> Method 
         return None
     kernels = {image: file for image in files if (file := folder / f"{image}_k.png").is_file()}
     run_of = re.sub(r"_seed\d+(?=/|$)", "", name)
-    return Method(name, folder, kind, files, kernels, run_of, _made_with(folder, files))
+    records = _records(folder, files)
+    return Method(
+        name, folder, kind, files, kernels, run_of,
+        made_with=frozenset(_shared(record["settings"]) for record in records.values()),
+        unfinished=tuple(i for i, record in records.items() if record.get("finished") is False),
+    )  # fmt: skip
 
 
 def _restored(folder: Path, image: BlurryImage, benchmark: Benchmark) -> Path | None:
@@ -282,18 +290,24 @@ def _restored(folder: Path, image: BlurryImage, benchmark: Benchmark) -> Path | 
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _made_with(folder: Path, images: dict[str, Path]) -> frozenset[str]:
-    """The settings in the images' records, without the seed and what belongs to one image."""
-    settings = set()
+def _records(folder: Path, images: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The records that say how images were made, where our programs made them."""
+    records = {}
     for image in images:
         try:
-            record = json.loads((folder / f"{image}.json").read_text())["settings"]
-            shared = {
-                name: value
-                for name, value in record.items()
-                if name not in ("seed", "image_sha256", "kernel_size")
-            }
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            record = json.loads((folder / f"{image}.json").read_text())
+        except (OSError, ValueError):
             continue  # made by another program: its scores count all the same
-        settings.add(json.dumps(shared, sort_keys=True))
-    return frozenset(settings)
+        if isinstance(record, dict) and isinstance(record.get("settings"), dict):
+            records[image] = record
+    return records
+
+
+def _shared(settings: dict[str, Any]) -> str:
+    """An image's settings without the seed and what belongs to the one image."""
+    shared = {
+        name: value
+        for name, value in settings.items()
+        if name not in ("seed", "kernel_size") and not name.endswith("_sha256")
+    }
+    return json.dumps(shared, sort_keys=True)

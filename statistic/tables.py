@@ -223,6 +223,12 @@ def footnotes(statistics: Statistics) -> list[str]:
         for name, different in settings.items()
         if len(different) > 1
     ]
+    notes += [
+        f"{method.name}: {len(method.unfinished)} of {len(method.files)} images are not finished "
+        "and were scored as they stand."
+        for method in statistics.methods
+        if method.unfinished
+    ]
     by_source: dict[str, list[str]] = {}
     for row in statistics.benchmark.published:
         by_source.setdefault(row.source, []).append(row.method)

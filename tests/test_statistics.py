@@ -262,7 +262,9 @@ def test_runs_with_different_seeds_are_averaged(workplace):
     for seed, folder in enumerate(("levin", "levin_seed1", "levin_seed2", "levin_seed3")):
         for name in NAMES[:2]:
             put(Path(f"results/{folder}/{name}_x.png"), noisy(truth, 0.01 * (seed + 1), seed))
-            settings = {"seed": seed, "num_iter": 500 if seed == 3 else 5000}
+            # A kernel that was given is a file of the run's own.
+            settings = {"seed": seed, "kernel_sha256": f"{name}{seed}"}
+            settings["num_iter"] = 500 if seed == 3 else 5000
             record(Path(f"results/{folder}/{name}.json"), **settings)
     # An image that one run lacks is left out of the mean over runs.
     Path(f"results/levin_seed1/{NAMES[1]}_x.png").unlink()
@@ -284,6 +286,18 @@ def test_runs_with_different_seeds_are_averaged(workplace):
     table = (workplace / "results/statistics/levin/statistics.md").read_text()
     assert f"| levin, 3 runs | 1 of 32 | {mean:.2f} ± {deviation:.2f} |" in table
     assert "Runs of levin do not have the same settings" in table
+
+
+def test_unfinished_images_are_told_of(small, capsys):
+    for name, finished in zip(NAMES, (True, False, False), strict=True):
+        content = json.dumps({"settings": {"seed": 0}, "finished": finished})
+        Path(f"results/levin/{name}.json").write_text(content)
+    Path(f"results/levin/others/zuo/{NAMES[0]}.json").write_text('["finished"]')
+    assert levin(["--jobs", "1"]) == 0
+    note = "levin: 2 of 3 images are not finished"
+    assert note in capsys.readouterr().out
+    table = (small / "results/statistics/levin/statistics.md").read_text()
+    assert note in table and table.count("not finished") == 1
 
 
 def test_faulty_files_are_reported_and_the_rest_is_scored(small, capsys):
