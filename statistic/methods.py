@@ -5,13 +5,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-from statistic.benchmark import Benchmark, BlurryImage
-from utils.command import DataError
-from utils.images import find_image
+from statistic.benchmark import Benchmark
+from utils.command import DataError, UsageError
+from utils.images import SUFFIXES, find_image, list_images
 
 # These hold sharp or blurry images, or what --save_aligned wrote.
 _NO_METHODS = ("groundtruth", "ground_truth", "gt", "blurry", "aligned")
@@ -119,6 +118,29 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
     return sorted(methods, key=lambda method: method.name.casefold())
 
 
+def find_misnamed(benchmark: Benchmark, results: Path) -> list[Path]:
+    """Find the folders of other methods with images, none of which is named after a benchmark's.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        Levin's or Lai's.
+    results : Path
+        The results folder.
+
+    Returns
+    -------
+    list of Path
+        Folders below ``others``.
+    """
+    return [
+        folder
+        for folder in _folders(benchmark, results)
+        if "others" in folder.relative_to(results).parts
+        if list_images(folder) and not _restored(folder, benchmark)
+    ]
+
+
 def find_known(methods: list[Method], benchmark: Benchmark, results: Path) -> Method | None:
     """Find the images restored with the true kernels, which error ratios refer to.
 
@@ -222,16 +244,23 @@ def select(methods: list[Method], patterns: list[str]) -> list[Method]:
 
     Raises
     ------
-    DataError
+    UsageError
         If a pattern matches none.
     """
+    check_names([method.name for method in methods], patterns)
+    return [method for method in methods if any(_matches(method.name, each) for each in patterns)]
+
+
+def check_names(names: list[str], patterns: list[str]) -> None:
+    """Raise a `UsageError` if a pattern (see `select`) matches none of the methods' names."""
     for pattern in patterns:
-        if not any(fnmatch(method.name, pattern) for method in methods):
-            found = ", ".join(method.name for method in methods)
-            raise DataError(f"--methods {pattern}: no such method; there are {found}")
-    return [
-        method for method in methods if any(fnmatch(method.name, pattern) for pattern in patterns)
-    ]
+        if not any(_matches(name, pattern) for name in names):
+            found = ", ".join(names)
+            raise UsageError(f"--methods {pattern}: no such method; there are {found}")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL))
 
 
 def place(folder: str, results: Path) -> Path:
@@ -250,9 +279,15 @@ def _first(folders: list[Path], name: str) -> Path | None:
 def _folders(benchmark: Benchmark, results: Path) -> Iterator[Path]:
     for top in sorted(filter(Path.is_dir, results.glob(f"{benchmark.name}*"))):
         for folder, below, _ in os.walk(top, followlinks=True, onerror=_raise):
-            below.sort()
+            below[:] = sorted(name for name in below if not _leads_back(Path(folder, name)))
             if Path(folder).name not in _NO_METHODS:
                 yield Path(folder)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    around = folder.absolute().parents
+    return folder.is_symlink() and folder.resolve() in [each.resolve() for each in around]
 
 
 def _raise(error: OSError) -> None:
@@ -268,11 +303,7 @@ def _short_name(folder: Path, benchmark: Benchmark) -> str:
 
 
 def _method(name: str, folder: Path, kind: str, benchmark: Benchmark) -> Method | None:
-    files = {
-        image.name: file
-        for image in benchmark.images
-        if (file := _restored(folder, image, benchmark))
-    }
+    files = _restored(folder, benchmark)
     if not files:
         return None
     kernels = {image: file for image in files if (file := folder / f"{image}_k.png").is_file()}
@@ -285,9 +316,17 @@ def _method(name: str, folder: Path, kind: str, benchmark: Benchmark) -> Method 
     )  # fmt: skip
 
 
-def _restored(folder: Path, image: BlurryImage, benchmark: Benchmark) -> Path | None:
-    candidates = (folder / f"{image.name}{ending}.png" for ending in benchmark.endings)
-    return next((file for file in candidates if file.is_file()), None)
+def _restored(folder: Path, benchmark: Benchmark) -> dict[str, Path]:
+    by_stem: dict[str, Path] = {}
+    for file in sorted(list_images(folder), key=lambda file: SUFFIXES.index(file.suffix.lower())):
+        by_stem.setdefault(file.stem, file)
+    # Of several endings the most wanted one comes last, and stays.
+    return {
+        image.name: by_stem[stem]
+        for image in benchmark.images
+        for stem in reversed([f"{image.name}{ending}" for ending in benchmark.endings])
+        if stem in by_stem
+    }
 
 
 def _records(folder: Path, images: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -9,9 +9,11 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from statistic import evaluate as evaluation
 from statistic import known_images, plots, published
 from statistic.evaluate import Options, evaluate
 from statistic.methods import find_methods
@@ -21,7 +23,7 @@ from statistic.statistic_lai import main as lai
 from statistic.statistic_levin import LEVIN
 from statistic.statistic_levin import main as levin
 from utils.colors import STUDIO_RANGE
-from utils.command import DataError
+from utils.command import DataError, UsageError
 from utils.images import encode_png, read_gray, read_image, write_png
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +175,29 @@ def test_results_behind_a_link_are_found(workplace):
     Path("results/levin_linked").symlink_to(Path("elsewhere").resolve())
     names = [method.name for method in find_methods(LEVIN, Path("results"))]
     assert names == ["levin_linked/mine", "linked"]
+
+
+def test_a_link_that_leads_back_is_not_followed(small):
+    Path("results/levin/others/zuo/again").symlink_to(Path("results/levin").resolve())
+    names = [method.name for method in find_methods(LEVIN, Path("results"))]
+    assert names == ["groundk", "levin", "zuo"]
+
+
+def test_images_of_any_format_are_found_and_others_told_of(small, capsys):
+    image = read_image(f"results/levin/others/zuo/{NAMES[0]}.png")
+    folder = Path("results/levin/others")
+    put(folder / "upper/im1_kernel1_img.png", image)
+    (folder / "upper/im1_kernel1_img.png").rename(folder / "upper/im1_kernel1_img.PNG")
+    (folder / "bmp").mkdir()
+    cv2.imwrite(str(folder / "bmp/im1_kernel1_img.bmp"), np.uint8(np.rint(255 * image)))
+    put(folder / "misnamed/im1_kernel1.png", image)
+    assert levin(["--jobs", "1", "--save_aligned"]) == 0
+    scores = scores_in(small / "results/statistics/levin")
+    for method in ("upper", "bmp"):
+        assert scores[method, NAMES[0]]["psnr"] == scores["zuo", NAMES[0]]["psnr"]
+        assert (folder / method / "aligned/im1_kernel1_img.png").exists()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert line.startswith("results/levin/others/misnamed:") and "im1_kernel1_img" in line
 
 
 def test_the_benchmarks_have_all_their_images():
@@ -376,8 +401,19 @@ def test_methods_are_chosen_by_name(small):
     assert [method.name for method in statistics.methods] == ["levin", "zuo"]
     # The error ratio needs the known kernels all the same.
     assert statistics.rows[0].averages["error_ratio"].images == 3
-    with pytest.raises(DataError, match="--methods nobody: .* groundk, levin, zuo"):
+    with pytest.raises(UsageError, match="--methods nobody: .* groundk, levin, zuo"):
         levin(["--methods", "levin", "nobody"])
+    for pattern in ("zu?", "[z]uo"):
+        with pytest.raises(UsageError, match="no such method"):
+            levin(["--methods", pattern])
+
+
+def test_unknown_names_are_refused_before_the_long_work(small, monkeypatch):
+    for file in Path("results/levin/others/groundk").iterdir():
+        file.unlink()
+    monkeypatch.setattr(evaluation, "restore_known", None)
+    with pytest.raises(UsageError, match="--methods nobody"):
+        levin(["--methods", "nobody"])
 
 
 @pytest.mark.parametrize(
@@ -606,14 +642,10 @@ def test_images_are_restored_with_the_true_kernels_once(workplace, capsys, monke
     four, five = (folder / f"im1_kernel{number}_img.png" for number in (4, 5))
     before = five.read_bytes()
     four.write_bytes(before)
-    kernel = Path("datasets/levin/gt/kernel5.png").read_bytes()
     put(Path("datasets/levin/gt/kernel5.png"), np.ones((11, 11)))
     assert levin(["--jobs", "1"]) == 0
     assert "restoring 1 images" in capsys.readouterr().err
     assert four.read_bytes() == before != five.read_bytes()
-    Path("datasets/levin/gt/kernel5.png").write_bytes(kernel)
-    assert levin(["--jobs", "1"]) == 0
-    assert five.read_bytes() == before
     monkeypatch.setattr(known_images, "WEIGHT", 1.0)
     assert levin(["--jobs", "1"]) == 0
     assert "restoring 2 images" in capsys.readouterr().err
