@@ -94,7 +94,7 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
     Raises
     ------
     DataError
-        If there is no such folder.
+        If there is no such folder, or one whose name is not UTF-8.
     """
     methods = []
     known = [place(folder, results) for folder in benchmark.known_kernel_folders]
@@ -279,6 +279,10 @@ def _first(folders: list[Path], name: str) -> Path | None:
 def _folders(benchmark: Benchmark, results: Path) -> Iterator[Path]:
     for top in sorted(filter(Path.is_dir, results.glob(f"{benchmark.name}*"))):
         for folder, below, _ in os.walk(top, followlinks=True, onerror=_raise):
+            try:
+                folder.encode()
+            except UnicodeEncodeError:
+                raise DataError(f"{folder}: its name is not UTF-8; rename the folder") from None
             below[:] = sorted(name for name in below if not _leads_back(Path(folder, name)))
             if Path(folder).name not in _NO_METHODS:
                 yield Path(folder)

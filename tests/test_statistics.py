@@ -177,6 +177,25 @@ def test_results_behind_a_link_are_found(workplace):
     assert names == ["levin_linked/mine", "linked"]
 
 
+def test_a_folder_that_is_not_named_in_utf_8_is_named(small):
+    try:
+        Path("results/levin/others/zuo").rename(os.fsdecode(b"results/levin/others/\xff"))
+    except OSError:
+        pytest.skip("this disk takes no such names")
+    with pytest.raises(DataError, match="not UTF-8; rename"):
+        levin(["--jobs", "1"])
+
+
+def test_output_that_is_not_read_to_the_end_ends_the_program_quietly(small):
+    program = [sys.executable, ROOT / "statistic/statistic_levin.py", "--jobs", "1"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode == 1
+    assert "Errno" not in done.stderr and "Exception" not in done.stderr
+
+
 def test_a_link_that_leads_back_is_not_followed(small):
     Path("results/levin/others/zuo/again").symlink_to(Path("results/levin").resolve())
     names = [method.name for method in find_methods(LEVIN, Path("results"))]
