@@ -20,30 +20,13 @@ from statistic.metrics import align
 from statistic.report import FORMAT, render, report_folder
 from statistic.statistic_lai import main as lai
 from statistic.statistic_levin import main as levin
-from utils.images import read_gray, read_image, read_kernel, scale_kernel, write_png
+from tests.pictures import noisy, picture, put
+from utils.images import read_gray, read_image, read_kernel, scale_kernel
 
 # A method's folder can be called so. (Where the slash is, it is a folder in a folder.)
 WICKED = "a</script><img src=x onerror=document.title='run' class=x>&amp; #1?100%25"
 IMAGES = ("im1_kernel1_img", "im1_kernel2_img", "im2_kernel1_img")
 MOVED = (2, -1)  # by this many rows and columns the method `moved` is off
-
-
-def picture(*shape, seed):
-    """Neighboring pixels alike, as in photographs."""
-    rough = np.random.default_rng(seed).random((shape[0] + 4, shape[1] + 4, *shape[2:]))
-    windows = np.lib.stride_tricks.sliding_window_view(rough, (5, 5), (0, 1))
-    means = windows.mean((-2, -1))
-    return np.rint(255 * (means - means.min()) / np.ptp(means)) / 255
-
-
-def put(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, image)
-
-
-def noisy(image, deviation, seed):
-    noise = deviation * np.random.default_rng(seed).standard_normal(image.shape)
-    return np.clip(image + noise, 0, 1)
 
 
 def make_kernel(size):

@@ -22,31 +22,15 @@ from statistic.statistic_lai import LAI
 from statistic.statistic_lai import main as lai
 from statistic.statistic_levin import LEVIN
 from statistic.statistic_levin import main as levin
+from tests.pictures import noisy, picture, put
 from utils.colors import STUDIO_RANGE
 from utils.command import DataError, UsageError
-from utils.images import encode_png, read_gray, read_image, write_png
+from utils.images import encode_png, read_gray, read_image
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data" / "levin"
 SAVE = plots._save
 NAMES = ("im1_kernel1_img", "im1_kernel2_img", "im2_kernel1_img")
-
-
-def picture(*shape, seed=0):
-    """Neighboring pixels alike, as in photographs."""
-    rough = np.random.default_rng(seed).random((shape[0] + 4, shape[1] + 4, *shape[2:]))
-    windows = np.lib.stride_tricks.sliding_window_view(rough, (5, 5), (0, 1))
-    return np.rint(255 * windows.mean((-2, -1))) / 255
-
-
-def noisy(image, deviation, seed):
-    noise = deviation * np.random.default_rng(seed).standard_normal(image.shape)
-    return np.clip(image + noise, 0, 1)
-
-
-def put(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, image)
 
 
 def record(path, **settings):
