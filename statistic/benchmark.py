@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from utils.colors import LumaRange
 from utils.images import truth_name
 
 
@@ -74,6 +75,8 @@ class Benchmark:
         Likewise for the true kernels, after the folders of sharp images.
     kernel_name : str
         Name of a true kernel's file without suffix; ``{}`` takes its number.
+    luma_range : LumaRange
+        Which luminance stands for a color image; a gray one is taken as it is.
     known_kernel_folders : tuple of str
         Likewise for the images restored with the true kernels, which error ratios refer to. What
         has to be computed goes to the last one. Empty where the benchmark knows no error ratio.
@@ -90,6 +93,7 @@ class Benchmark:
     blurry_folders: tuple[str, ...]
     kernel_folders: tuple[str, ...]
     kernel_name: str
+    luma_range: LumaRange
     known_kernel_folders: tuple[str, ...]
     published: tuple[Published, ...]
     where_to_get: str

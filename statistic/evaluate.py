@@ -8,7 +8,16 @@ from pathlib import Path
 
 from statistic.benchmark import Benchmark
 from statistic.known_images import restore_known
-from statistic.methods import find_blurry, find_given, find_known, find_methods, place, select
+from statistic.methods import (
+    check_names,
+    find_blurry,
+    find_given,
+    find_known,
+    find_methods,
+    find_misnamed,
+    place,
+    select,
+)
 from statistic.metrics import BORDER, MAXSHIFT
 from statistic.report import write_report
 from statistic.scoring import Score, Task, score_image
@@ -17,7 +26,7 @@ from statistic.tables import as_json, format_csv, format_markdown, format_text
 from utils.command import Parser
 from utils.files import write_json, write_whole
 from utils.parallel import in_parallel
-from utils.progress import image_bar
+from utils.progress import image_bar, say
 
 Plot = Callable[[Path, Statistics], Path | None]
 
@@ -132,20 +141,28 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
     ------
     DataError
         If there are no results or no sharp images at all.
+    UsageError
+        If there is no such method as is asked for.
     OSError
         If an aligned image cannot be written.
     """
+    for folder in find_misnamed(benchmark, options.results):
+        say(f"{folder}: passed over, for no image in it is named like {benchmark.images[0].name}")
     methods = find_methods(benchmark, options.results)
     given = find_given(benchmark, options.results, options.truths)
+    blurry = find_blurry(benchmark, given)
     known = find_known(methods, benchmark, options.results)
     failures: dict[str, str] = {}
     if benchmark.known_kernel_folders:
         own = place(benchmark.known_kernel_folders[-1], options.results)
         if known is None or known.folder == own:
-            failures = restore_known(given, own, options.jobs)
+            # Before the long work; what it adds may be asked for too.
+            there = [method.name for method in (blurry, *methods) if method]
+            check_names([*there, *([] if known else [own.name])], options.methods)
+            failures = restore_known(given, own, benchmark.luma_range, options.jobs)
             methods = find_methods(benchmark, options.results)
             known = find_known(methods, benchmark, options.results)
-    if blurry := find_blurry(benchmark, given):
+    if blurry:
         methods = [blurry, *methods]
     if options.methods:
         methods = select(methods, options.methods)
@@ -168,9 +185,12 @@ def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
                     known_failure=failures.get(image),
                     restored=files,
                     aligned={
-                        m: aligned[m] / file.name for m, file in files.items() if m in aligned
+                        m: aligned[m] / f"{file.stem}.png"
+                        for m, file in files.items()
+                        if m in aligned
                     },
                     maxshift=options.maxshift,
+                    luma_range=benchmark.luma_range,
                 )
             )
     found: dict[tuple[str, str], Score] = {}

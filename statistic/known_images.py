@@ -1,13 +1,17 @@
 """Restore a benchmark's images with the true kernels: what error ratios are measured against."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from statistic.known_kernel import deconvolve
+from statistic.known_kernel import WEIGHT, deconvolve
 from statistic.methods import Given
 from statistic.reblur import orient_kernel
+from utils.colors import LumaRange
 from utils.command import DataError
-from utils.images import read_kernel, read_luminance, write_png
+from utils.files import sha256, write_json
+from utils.images import read_image, read_kernel, write_png
 from utils.parallel import in_parallel
 from utils.progress import image_bar, say
 
@@ -24,22 +28,32 @@ class Task:
         The blurry image, the truth and the true kernel.
     restored : Path
         The PNG to write.
+    luma_range : LumaRange
+        See `statistic.benchmark.Benchmark`.
     """
 
     image: str
     given: Given
     restored: Path
+    luma_range: LumaRange
 
 
-def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str, str]:
+def restore_known(
+    given: dict[str, Given], folder: Path, luma_range: LumaRange, jobs: int
+) -> dict[str, str]:
     """Restore with its true kernel every image that was not so restored before.
+
+    Beside each stands a record of what it was made from; where that has changed since, the image
+    is made anew.
 
     Parameters
     ----------
     given : dict of str to Given
         See `statistic.methods.find_given`. Images without truth or kernel are passed over.
     folder : Path
-        Where ``NAME.png`` is written for each image.
+        Where ``NAME.png`` and ``NAME.json`` are written for each image.
+    luma_range : LumaRange
+        See `statistic.benchmark.Benchmark`.
     jobs : int
         How many processes work.
 
@@ -54,10 +68,10 @@ def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str,
         If the folder cannot be written.
     """
     tasks = [
-        Task(image, files, folder / f"{image}.png")
+        Task(image, files, folder / f"{image}.png", luma_range)
         for image, files in given.items()
         if files.blurry and files.truth and files.kernel
-        if not (folder / f"{image}.png").exists()
+        if not _is_current(files, folder / f"{image}.png")
     ]
     if not tasks:
         return {}
@@ -72,9 +86,29 @@ def restore_known(given: dict[str, Given], folder: Path, jobs: int) -> dict[str,
     return failures
 
 
-def _restore(task: Task) -> tuple[str, str | None]:
+def _is_current(given: Given, restored: Path) -> bool:
     try:
-        blurry, truth = read_luminance(task.given.blurry), read_luminance(task.given.truth)
+        record = json.loads(restored.with_suffix(".json").read_text())
+        return restored.exists() and record == _record(given)
+    except (OSError, ValueError):
+        return False
+
+
+def _record(given: Given) -> dict[str, Any]:
+    return {
+        "blurry_sha256": sha256(given.blurry),
+        "truth_sha256": sha256(given.truth),
+        "kernel_sha256": sha256(given.kernel),
+        "weight": WEIGHT,
+    }
+
+
+def _restore(task: Task) -> tuple[str, str | None]:
+    # What other files made must not be taken for this if these cannot be read.
+    task.restored.unlink(missing_ok=True)
+    luma = task.luma_range.luma
+    try:
+        blurry, truth = luma(read_image(task.given.blurry)), luma(read_image(task.given.truth))
         kernel = read_kernel(task.given.kernel)
     except (DataError, OSError) as error:
         return task.image, str(error)
@@ -83,4 +117,5 @@ def _restore(task: Task) -> tuple[str, str | None]:
     except ValueError as error:
         return task.image, f"{task.given.blurry}: {error}"
     write_png(task.restored, restored)
+    write_json(task.restored.with_suffix(".json"), _record(task.given))
     return task.image, None

@@ -3,18 +3,19 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from statistic.benchmark import Benchmark, BlurryImage
-from utils.command import DataError
-from utils.images import find_image
+from statistic.benchmark import Benchmark
+from utils.command import DataError, UsageError
+from utils.images import SUFFIXES, find_image, list_images
 
 # These hold sharp or blurry images, or what --save_aligned wrote.
 _NO_METHODS = ("groundtruth", "ground_truth", "gt", "blurry", "aligned")
+
+_BLURRY = "blurry"  # the name of the blurry images as a method, which no folder may take
 
 # Folders of the published layout that say nothing about which method it is.
 _UNSPOKEN = ("others", "imgs")
@@ -41,6 +42,8 @@ class Method:
         What several runs with different seeds have in common: the name without ``_seedN``.
     made_with : frozenset of str
         The settings that the records beside the images tell, but for the seed.
+    unfinished : tuple of str
+        The images whose records say that their runs have not come to their end.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Method:
     kernels: dict[str, Path]
     run_of: str
     made_with: frozenset[str]
+    unfinished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,17 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
     Raises
     ------
     DataError
-        If there is no such folder.
+        If there is no such folder, or one whose name is not UTF-8.
     """
     methods = []
     known = [place(folder, results) for folder in benchmark.known_kernel_folders]
     for folder in _folders(benchmark, results):
         name = _short_name(folder.relative_to(results), benchmark)
-        if any(method.name == name for method in methods):
+        taken = {_BLURRY, *(method.name for method in methods)}
+        if name in taken:
             name = folder.relative_to(results).as_posix()
+        while name in taken:
+            name = f"results/{name}"
         kind = "known" if folder in known else "restored"
         if method := _method(name, folder, kind, benchmark):
             methods.append(method)
@@ -109,6 +116,29 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
             f"such as {names}; restore some first, or give another --results_path"
         )
     return sorted(methods, key=lambda method: method.name.casefold())
+
+
+def find_misnamed(benchmark: Benchmark, results: Path) -> list[Path]:
+    """Find the folders of other methods with images, none of which is named after a benchmark's.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        Levin's or Lai's.
+    results : Path
+        The results folder.
+
+    Returns
+    -------
+    list of Path
+        Folders below ``others``.
+    """
+    return [
+        folder
+        for folder in _folders(benchmark, results)
+        if "others" in folder.relative_to(results).parts
+        if list_images(folder) and not _restored(folder, benchmark)
+    ]
 
 
 def find_known(methods: list[Method], benchmark: Benchmark, results: Path) -> Method | None:
@@ -152,7 +182,7 @@ def find_blurry(benchmark: Benchmark, given: dict[str, Given]) -> Method | None:
     if not files:
         return None
     folder = next(iter(files.values())).parent
-    return Method("blurry", folder, "blurry", files, {}, "blurry", frozenset())
+    return Method(_BLURRY, folder, "blurry", files, {}, _BLURRY, frozenset())
 
 
 def find_given(benchmark: Benchmark, results: Path, truths: Path | None) -> dict[str, Given]:
@@ -214,16 +244,23 @@ def select(methods: list[Method], patterns: list[str]) -> list[Method]:
 
     Raises
     ------
-    DataError
+    UsageError
         If a pattern matches none.
     """
+    check_names([method.name for method in methods], patterns)
+    return [method for method in methods if any(_matches(method.name, each) for each in patterns)]
+
+
+def check_names(names: list[str], patterns: list[str]) -> None:
+    """Raise a `UsageError` if a pattern (see `select`) matches none of the methods' names."""
     for pattern in patterns:
-        if not any(fnmatch(method.name, pattern) for method in methods):
-            found = ", ".join(method.name for method in methods)
-            raise DataError(f"--methods {pattern}: no such method; there are {found}")
-    return [
-        method for method in methods if any(fnmatch(method.name, pattern) for pattern in patterns)
-    ]
+        if not any(_matches(name, pattern) for name in names):
+            found = ", ".join(names)
+            raise UsageError(f"--methods {pattern}: no such method; there are {found}")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL))
 
 
 def place(folder: str, results: Path) -> Path:
@@ -242,9 +279,19 @@ def _first(folders: list[Path], name: str) -> Path | None:
 def _folders(benchmark: Benchmark, results: Path) -> Iterator[Path]:
     for top in sorted(filter(Path.is_dir, results.glob(f"{benchmark.name}*"))):
         for folder, below, _ in os.walk(top, followlinks=True, onerror=_raise):
-            below.sort()
+            try:
+                folder.encode()
+            except UnicodeEncodeError:
+                raise DataError(f"{folder}: its name is not UTF-8; rename the folder") from None
+            below[:] = sorted(name for name in below if not _leads_back(Path(folder, name)))
             if Path(folder).name not in _NO_METHODS:
                 yield Path(folder)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    around = folder.absolute().parents
+    return folder.is_symlink() and folder.resolve() in [each.resolve() for each in around]
 
 
 def _raise(error: OSError) -> None:
@@ -260,35 +307,50 @@ def _short_name(folder: Path, benchmark: Benchmark) -> str:
 
 
 def _method(name: str, folder: Path, kind: str, benchmark: Benchmark) -> Method | None:
-    files = {
-        image.name: file
-        for image in benchmark.images
-        if (file := _restored(folder, image, benchmark))
-    }
+    files = _restored(folder, benchmark)
     if not files:
         return None
     kernels = {image: file for image in files if (file := folder / f"{image}_k.png").is_file()}
     run_of = re.sub(r"_seed\d+(?=/|$)", "", name)
-    return Method(name, folder, kind, files, kernels, run_of, _made_with(folder, files))
+    records = _records(folder, files)
+    return Method(
+        name, folder, kind, files, kernels, run_of,
+        made_with=frozenset(_shared(record["settings"]) for record in records.values()),
+        unfinished=tuple(i for i, record in records.items() if record.get("finished") is False),
+    )  # fmt: skip
 
 
-def _restored(folder: Path, image: BlurryImage, benchmark: Benchmark) -> Path | None:
-    candidates = (folder / f"{image.name}{ending}.png" for ending in benchmark.endings)
-    return next((file for file in candidates if file.is_file()), None)
+def _restored(folder: Path, benchmark: Benchmark) -> dict[str, Path]:
+    by_stem: dict[str, Path] = {}
+    for file in sorted(list_images(folder), key=lambda file: SUFFIXES.index(file.suffix.lower())):
+        by_stem.setdefault(file.stem, file)
+    # Of several endings the most wanted one comes last, and stays.
+    return {
+        image.name: by_stem[stem]
+        for image in benchmark.images
+        for stem in reversed([f"{image.name}{ending}" for ending in benchmark.endings])
+        if stem in by_stem
+    }
 
 
-def _made_with(folder: Path, images: dict[str, Path]) -> frozenset[str]:
-    """The settings in the images' records, without the seed and what belongs to one image."""
-    settings = set()
+def _records(folder: Path, images: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The records that say how images were made, where our programs made them."""
+    records = {}
     for image in images:
         try:
-            record = json.loads((folder / f"{image}.json").read_text())["settings"]
-            shared = {
-                name: value
-                for name, value in record.items()
-                if name not in ("seed", "image_sha256", "kernel_size")
-            }
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            record = json.loads((folder / f"{image}.json").read_text())
+        except (OSError, ValueError):
             continue  # made by another program: its scores count all the same
-        settings.add(json.dumps(shared, sort_keys=True))
-    return frozenset(settings)
+        if isinstance(record, dict) and isinstance(record.get("settings"), dict):
+            records[image] = record
+    return records
+
+
+def _shared(settings: dict[str, Any]) -> str:
+    """An image's settings without the seed and what belongs to the one image."""
+    shared = {
+        name: value
+        for name, value in settings.items()
+        if name not in ("seed", "kernel_size") and not name.endswith("_sha256")
+    }
+    return json.dumps(shared, sort_keys=True)

@@ -55,19 +55,20 @@ def draw_error_ratios(folder: Path, statistics: Statistics) -> Path | None:
     shown.sort(key=lambda entry: np.median([score.error_ratio for score in entry[1]]))
     figure = Figure(figsize=(9.6, 3.6), layout="constrained")
     total = len(statistics.benchmark.images)
+    labels = [_label(method, len(scores), total) for method, scores in shown]
     for ax, (name, title) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
         smallest = min(getattr(score, name) for _, scores in shown for score in scores)
         left = min(1.0, np.floor(10 * smallest) / 10)
         styles = zip(shown, cycle(_COLORS), cycle(_DASHES), cycle(_MARKERS), strict=False)
-        for number, ((method, scores), color, dashes, marker) in enumerate(styles):
+        for number, ((_, scores), color, dashes, marker) in enumerate(styles):
             ratios = np.sort([min(getattr(s, name), 2 * LARGEST_RATIO) for s in scores])
             share = 100 * np.arange(len(ratios) + 1) / len(ratios)
-            label = _label(method, len(ratios), total)
             x = np.concatenate([[left], ratios, [2 * LARGEST_RATIO]])
             y = np.concatenate([share, share[-1:]])
             ax.step(
-                x, y, where="post", label=label, color=color, linestyle=dashes, linewidth=1.3,
-                marker=marker, markersize=4.5, markerfacecolor="white", markevery=(number % 4, 4),
+                x, y, where="post", label=labels[number], color=color, linestyle=dashes,
+                linewidth=1.3, marker=marker, markersize=4.5, markerfacecolor="white",
+                markevery=(number % 4, 4),
             )  # fmt: skip
         ax.set_xlim(left, LARGEST_RATIO)
         ax.set_ylim(0, 102)
@@ -75,10 +76,10 @@ def draw_error_ratios(folder: Path, statistics: Statistics) -> Path | None:
         ax.set_xlabel(f"error ratio {title}", fontsize=8)
         ax.tick_params(labelsize=8)
     figure.axes[0].set_ylabel("share of images below [%]", fontsize=8)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside right upper", fontsize=8, frameon=False, handlelength=3.2
-    )
+        figure.axes[0].get_lines(), labels, loc="outside right upper",
+        fontsize=8, frameon=False, handlelength=3.2,
+    )  # fmt: skip
     return _save(figure, folder / "error_ratio")
 
 
@@ -175,10 +176,12 @@ def draw_subsets(folder: Path, statistics: Statistics) -> Path | None:
         return None
     width = 0.84 / len(shown)
     shades = matplotlib.colormaps["viridis"](np.linspace(0.95, 0.15, len(shown)))
+    labels = [_label(method, len(scores), len(subset_of)) for method, scores in shown]
     figure = Figure(figsize=(max(7.2, 0.9 + 0.13 * len(shown) * 8), 5.4), layout="constrained")
     panels = (("psnr", "PSNR [dB]", "{:.1f}"), ("ssim", "SSIM", "{:.2f}"))
     for ax, (name, title, style) in zip(figure.subplots(2, 1, sharex=True), panels, strict=True):
-        for number, (method, scores) in enumerate(shown):
+        handles = []
+        for number, (_, scores) in enumerate(shown):
             means = {
                 place: mean
                 for place, subset in enumerate(subsets)
@@ -194,21 +197,22 @@ def draw_subsets(folder: Path, statistics: Statistics) -> Path | None:
                 edgecolor="black",
                 linewidth=0.4,
                 hatch=_HATCHES[number % len(_HATCHES)],
-                label=_label(method, len(scores), len(subset_of)),
+                label=labels[number],
             )
+            handles.append(bars)
             ax.bar_label(bars, fmt=style, fontsize=5.5, rotation=90, padding=2)
         ax.set_ylabel(title, fontsize=8)
         ax.set_xticks(range(len(subsets)), subsets)
         ax.tick_params(labelsize=8)
         ax.margins(y=0.15)
         ax.spines[["top", "right"]].set_visible(False)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return _save(figure, folder / "subsets")
 
 
 def _label(method: str, images: int, total: int) -> str:
-    return method if images == total else f"{method} ({images} of {total})"
+    name = method.replace("$", r"\$")  # no formula
+    return name if images == total else f"{name} ({images} of {total})"
 
 
 def _save(figure: Figure, stem: Path) -> Path:

@@ -3,6 +3,7 @@
 from statistic.benchmark import Published
 
 _PAPER = "Ren et al., Neural Blind Deconvolution Using Deep Priors, CVPR 2020"
+_VDIP = "Huo et al., Blind Image Deconvolution Using Variational Deep Image Prior, TPAMI 2023"
 _DEBLUR_INR = "Deblur-INR, 2024"
 
 # Averages over the 32 images. The scripts of the paper's time searched shifts up to 5 pixels.
@@ -22,6 +23,6 @@ LEVIN = (
 # Averages over the 100 uniformly blurred images.
 LAI = (
     Published("SelfDeblur", 20.97, 0.752, None, _PAPER),
-    Published("VDIP", 25.12, 0.869, None, "VDIP"),
+    Published("VDIP", 25.12, 0.869, None, _VDIP),
     Published("Deblur-INR", 25.16, 0.879, None, _DEBLUR_INR),
 )

@@ -2,7 +2,6 @@
 
 import filecmp
 import json
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +16,11 @@ from statistic.summary import FIGURES, Statistics
 from statistic.tables import TITLES, footnotes, json_number, table_cells
 from utils.command import DataError
 from utils.files import write_json, write_whole
-from utils.images import encode_png, read_image, read_kernel, read_luminance, scale_kernel
+from utils.images import encode_png, read_image, read_kernel, scale_kernel
 from utils.progress import image_bar
 
 # A benchmark's part of the page that an older program left behind may lack what this one shows.
-FORMAT = 1
+FORMAT = 2
 
 _PLOTS = {
     "error_ratio": "Share of images whose error ratio stays below a threshold",
@@ -97,7 +96,7 @@ def write_report(statistics: Statistics, results: Path, plots: Sequence[Path]) -
     }
     write_json(folder / statistics.benchmark.name / "part.json", part)
     page = folder / "index.html"
-    write_whole(page, render(_parts(folder)).encode())
+    write_whole(page, render(_parts(folder, set(part))).encode())
     return page
 
 
@@ -144,18 +143,10 @@ class _Pictures:
         if file.suffix.lower() not in _SHOWN_BY_BROWSERS:
             return self.draw(read_image(file), name)
         target = self._target(name + file.suffix.lower())
-        file = file.resolve()
-        if not (target.exists() and (target.samefile(file) or filecmp.cmp(file, target, False))):
-            temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-            try:
-                # A hard link takes no space, and keeps what was scored: results are replaced by
-                # new files, never changed.
-                os.link(file, temporary)
-                temporary.replace(target)
-            except OSError:
-                write_whole(target, file.read_bytes())
-            finally:
-                temporary.unlink(missing_ok=True)
+        # A link would take no space, but whoever edits one file then changes both.
+        same = target.is_file() and filecmp.cmp(file, target, shallow=False)
+        if not same or target.samefile(file):
+            write_whole(target, file.read_bytes())
         return self._address(target)
 
     def draw(self, image: np.ndarray, name: str) -> str:
@@ -175,10 +166,20 @@ class _Pictures:
         return quote(target.relative_to(self.folder).as_posix())
 
 
-def _parts(folder: Path) -> list[dict[str, Any]]:
-    """The parts of all benchmarks that were scored so far, without those of another format."""
-    parts = [json.loads(file.read_text()) for file in sorted(folder.glob("*/part.json"))]
-    return [part for part in parts if part.get("format") == FORMAT]
+def _parts(folder: Path, keys: set[str]) -> list[dict[str, Any]]:
+    """The parts of all benchmarks that were scored so far, without what is no part of this format.
+
+    What is passed over comes back with the next scoring of its benchmark.
+    """
+    parts = []
+    for file in sorted(folder.glob("*/part.json")):
+        try:
+            part = json.loads(file.read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(part, dict) and part.get("format") == FORMAT and keys <= part.keys():
+            parts.append(part)
+    return parts
 
 
 def _table(statistics: Statistics) -> dict[str, Any]:
@@ -219,7 +220,8 @@ def _images(statistics: Statistics, pictures: _Pictures) -> dict[str, Any]:
                         "shift": score.shift,
                         "problem": score.problem if score.file else "missing",
                         "picture": picture,
-                        "kernel": _add_readable(pictures, kernel, f"{place}_k"),
+                        "kernel": (shown := _add_readable(pictures, kernel, f"{place}_k")),
+                        "kernel_problem": "unreadable" if kernel and not shown else "not saved",
                     }
                 )
             images.append(
@@ -242,7 +244,7 @@ def _add_readable(pictures: _Pictures, file: Path | None, name: str) -> str | No
     try:
         read_image(file)
     except (DataError, OSError):
-        return None  # the statistics name it, and the reason
+        return None  # the page says that it is lacking
     return pictures.add(file, name)
 
 
@@ -257,7 +259,8 @@ def _true_kernels(statistics: Statistics, pictures: _Pictures) -> dict[int, str]
         try:
             kernel = kernels[image.kernel] = read_kernel(given.kernel)
             if given.truth and given.blurry:
-                truth, blurry = read_luminance(given.truth), read_luminance(given.blurry)
+                luma = statistics.benchmark.luma_range.luma
+                truth, blurry = luma(read_image(given.truth)), luma(read_image(given.blurry))
                 kernels[image.kernel] = orient_kernel(kernel, truth, blurry)
                 turned.add(image.kernel)
         except (DataError, OSError, ValueError):

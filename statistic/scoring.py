@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from statistic.metrics import BORDER, Alignment, align, crop, error_ratio, error_ratio_levin
-from utils.colors import STUDIO_RANGE
+from utils.colors import LumaRange
 from utils.command import DataError
 from utils.files import write_whole
-from utils.images import encode_png, read_image, read_luminance, truth_name
+from utils.images import encode_png, read_image, truth_name
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Task:
         Where the aligned images are to be written, likewise; none for methods that it lacks.
     maxshift : int
         See `statistic.metrics.comp_upto_shift`.
+    luma_range : LumaRange
+        See `statistic.benchmark.Benchmark`.
     """
 
     image: str
@@ -75,6 +77,7 @@ class Task:
     restored: dict[str, Path]
     aligned: dict[str, Path]
     maxshift: int
+    luma_range: LumaRange
 
 
 def score_image(task: Task) -> list[Score]:
@@ -105,7 +108,7 @@ def score_image(task: Task) -> list[Score]:
     known, failure = None, task.known_failure
     if task.known:
         try:
-            known = _align(task.known, truth, task.maxshift).aligned
+            known = _align(task.known, truth, task).aligned
         except (DataError, OSError) as error:
             failure = str(error)
     no_ratio = f"no error ratio: {failure}" if failure else None
@@ -113,7 +116,7 @@ def score_image(task: Task) -> list[Score]:
     scores = []
     for method, file in task.restored.items():
         try:
-            found = _align(file, truth, task.maxshift)
+            found = _align(file, truth, task)
         except (DataError, OSError) as error:
             scores.append(Score(method, task.image, file, problem=str(error)))
             continue
@@ -128,27 +131,28 @@ def score_image(task: Task) -> list[Score]:
             Score(method, task.image, file, *figures, problem=no_ratio, shift=found.shift)
         )
         if method in task.aligned:
-            write_whole(task.aligned[method], encode_png(_in_color(found.aligned, file)))
+            image = _in_color(found.aligned, file, task.luma_range)
+            write_whole(task.aligned[method], encode_png(image))
     return scores
 
 
 def _read_truth(task: Task) -> np.ndarray:
     if task.truth is None:
         raise DataError(f"there is no sharp image {truth_name(task.image)}.png (see --gt_path)")
-    return read_luminance(task.truth)
+    return task.luma_range.luma(read_image(task.truth))
 
 
-def _align(file: Path, truth: np.ndarray, maxshift: int) -> Alignment:
+def _align(file: Path, truth: np.ndarray, task: Task) -> Alignment:
     try:
-        return align(read_luminance(file), truth, maxshift)
+        return align(task.luma_range.luma(read_image(file)), truth, task.maxshift)
     except ValueError as error:
         raise DataError(f"{file}: {error}") from error
 
 
-def _in_color(aligned: np.ndarray, file: Path) -> np.ndarray:
+def _in_color(aligned: np.ndarray, file: Path, luma_range: LumaRange) -> np.ndarray:
     """Give an aligned luminance the cropped, not aligned chroma of its file, if it has any."""
     image = read_image(file)
     if image.ndim == 2:
         return aligned
     image = image[BORDER:, BORDER:][: aligned.shape[0], : aligned.shape[1]]
-    return STUDIO_RANGE.replace_luma(image, aligned)
+    return luma_range.replace_luma(image, aligned)

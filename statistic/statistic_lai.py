@@ -18,6 +18,7 @@ from statistic import published
 from statistic.benchmark import Benchmark, BlurryImage
 from statistic.evaluate import evaluate, parse_options, report
 from statistic.plots import draw_subsets
+from utils.colors import STUDIO_RANGE
 from utils.command import run_program
 
 LAI = Benchmark(
@@ -33,6 +34,7 @@ LAI = Benchmark(
     blurry_folders=("datasets/lai/uniform", "datasets/lai/uniform_ycbcr"),
     kernel_folders=("datasets/lai/kernel",),
     kernel_name="kernel_{:02}",
+    luma_range=STUDIO_RANGE,
     known_kernel_folders=(),
     published=published.LAI,
     where_to_get="datasets/README.md tells how to get them",

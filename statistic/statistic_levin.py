@@ -17,6 +17,7 @@ from statistic import published
 from statistic.benchmark import Benchmark, BlurryImage
 from statistic.evaluate import evaluate, parse_options, report
 from statistic.plots import draw_error_ratios, draw_heatmaps
+from utils.colors import FULL_RANGE
 from utils.command import run_program
 
 LEVIN = Benchmark(
@@ -31,6 +32,7 @@ LEVIN = Benchmark(
     blurry_folders=("datasets/levin",),
     kernel_folders=("datasets/levin/gt",),
     kernel_name="kernel{}",
+    luma_range=FULL_RANGE,  # the truth is gray, and gray in three channels is the same gray
     known_kernel_folders=("{results}/levin/others/groundk", "{results}/levin/known_kernel"),
     published=published.LEVIN,
     where_to_get="python datasets/fetch.py levin gets them",

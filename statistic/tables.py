@@ -59,8 +59,13 @@ def format_markdown(statistics: Statistics) -> str:
     """
     header, *rows = table_cells(statistics)
     rule = ["---"] + ["---:"] * (len(header) - 1)
-    lines = [f"| {' | '.join(cell.strip() for cell in row)} |" for row in [header, rule, *rows]]
+    lines = [f"| {' | '.join(map(_escape, row))} |" for row in [header, rule, *rows]]
     return "\n".join([*lines, "", *(f"{note}  " for note in footnotes(statistics))]) + "\n"
+
+
+def _escape(cell: str) -> str:
+    cell = cell.strip().replace("&", "&amp;").replace("<", "&lt;")
+    return cell.replace("\\", r"\\").replace("|", r"\|")
 
 
 def format_csv(statistics: Statistics) -> str:
@@ -210,7 +215,10 @@ def footnotes(statistics: Statistics) -> list[str]:
             "largest singular values, Levin's (CVPR 2009) by sums of squares."
         )
         if statistics.known.name != Path(statistics.benchmark.known_kernel_folders[0]).name:
-            notes.append("Those images are our own; published ratios refer to their authors'.")
+            notes.append(
+                "Those images are our own; published ratios refer to their authors', which are "
+                "further from the truth, so that ratios here are larger."
+            )
     elif statistics.benchmark.known_kernel_folders:
         notes.append("No error ratios, for there are no images restored with the true kernels.")
     if any(len(row.methods) > 1 for row in statistics.rows):
@@ -223,8 +231,19 @@ def footnotes(statistics: Statistics) -> list[str]:
         for name, different in settings.items()
         if len(different) > 1
     ]
+    notes += [
+        f"{method.name}: {len(method.unfinished)} of {len(method.files)} images are not finished "
+        "and were scored as they stand."
+        for method in statistics.methods
+        if method.unfinished
+    ]
+    notes.append(
+        "PSNR takes 255 as the peak always. The published script takes 1 for a restored image that "
+        "nowhere exceeds 2 of 255: a black result then scores 48 dB less."
+    )
     by_source: dict[str, list[str]] = {}
     for row in statistics.benchmark.published:
         by_source.setdefault(row.source, []).append(row.method)
     notes += [f"Published, {source}: {', '.join(names)}." for source, names in by_source.items()]
+    notes.append("Scripts of the published figures' time shifted by up to 5 pixels.")
     return notes

@@ -58,13 +58,19 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
     ----------
     main : callable
         Takes the list of arguments, returns the exit status. A `DataError` or an `OSError` that
-        it raises ends the program with one line and status 1, a `UsageError` with status 2.
+        it raises ends the program with one line and status 1, a `UsageError` with status 2. If
+        its output is not read to the end, it ends without a word and with status 1.
     """
     program = os.path.basename(sys.argv[0])
     try:
         status = main(sys.argv[1:])
+        sys.stdout.flush()
     except UsageError as error:
         status, message = 2, f"{error} (see {program} --help)"
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python would try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (DataError, OSError) as error:
         status, message = 1, str(error)
     except KeyboardInterrupt:

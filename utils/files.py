@@ -1,5 +1,6 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and their checksums."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -40,3 +41,8 @@ def write_whole(path: str | Path, content: bytes) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all (see `write_whole`)."""
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file as hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from utils.colors import FULL_RANGE, STUDIO_RANGE
+from utils.colors import FULL_RANGE
 from utils.command import DataError
 from utils.files import write_whole
 
@@ -206,22 +206,6 @@ def read_color(path: str | Path) -> np.ndarray:
 def read_gray(path: str | Path) -> np.ndarray:
     """Read an image file's luminance, of color by `FULL_RANGE` (see `read_photograph`)."""
     return FULL_RANGE.luma(read_image(path))
-
-
-def read_luminance(path: str | Path) -> np.ndarray:
-    """Read an image file as the benchmarks' scripts see it (see `read_photograph`).
-
-    Parameters
-    ----------
-    path : str or Path
-        The image file.
-
-    Returns
-    -------
-    (H, W) float64 array
-        Y of a color file by `STUDIO_RANGE`; a gray file as it is.
-    """
-    return STUDIO_RANGE.luma(read_image(path))
 
 
 def read_kernel(path: str | Path) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The files of a results folder, and what they were made with."""
 
-import hashlib
 import io
 import json
 import os
@@ -60,11 +59,6 @@ def prepare_folder(folder: Path) -> None:
         raise DataError(
             f"{folder}: results cannot be written here ({error.strerror}); give another --save_path"
         ) from error
-
-
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -> bool:

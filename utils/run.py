@@ -23,11 +23,11 @@ from utils.deblur import (
     draw_start,
 )
 from utils.experiment import Experiment
-from utils.files import write_json, write_whole
+from utils.files import sha256, write_json, write_whole
 from utils.images import read_photograph, scale_kernel, write_png
 from utils.progress import image_bar, iteration_bar, say
 from utils.recipe import NONBLIND, Recipe
-from utils.results import Outputs, is_finished, prepare_folder, sha256, write_network
+from utils.results import Outputs, is_finished, prepare_folder, write_network
 
 
 def restore_all(options: Options, experiment: Experiment) -> int:

@@ -110,7 +110,8 @@ function makeViewer(section) {
   function describe({ score }) {
     if (!score) return "";
     if (score.psnr === null) return score.problem ?? "";
-    const parts = [`${FIGURES.psnr.show(Number(score.psnr))} dB`, FIGURES.ssim.show(score.ssim)];
+    const psnr = Number(score.psnr);
+    const parts = [`${Number.isFinite(psnr) ? FIGURES.psnr.show(psnr) : "∞"} dB`, FIGURES.ssim.show(score.ssim)];
     if (score.error_ratio !== null) {
       parts.push(`ratio ${FIGURES.error_ratio.show(Number(score.error_ratio))}`);
     }
@@ -136,8 +137,8 @@ function makeViewer(section) {
       pane.nextElementSibling.replaceChildren(title, ` ${describe(found)}`);
     }
     const image = images[state.image];
-    const { kernel, shift } = image.scores[state.method];
-    const estimated = { picture: kernel, shift: shift ?? [0, 0], lack: "not saved" };
+    const { kernel, kernel_problem: lack, shift } = image.scores[state.method];
+    const estimated = { picture: kernel, shift: shift ?? [0, 0], lack };
     show(find(".kernel.estimated"), estimated, "estimated kernel");
     show(find(".kernel.true"), { picture: image.kernel, shift: [0, 0], lack: "unknown" }, "true kernel");
     find("select.image").value = state.image;
@@ -461,13 +462,21 @@ function makeViewer(section) {
       const index = methods.findIndex((each) => `method ${each.name}` === what);
       return index < 0 ? null : `${index}`;
     };
-    state.image = Math.max(0, images.findIndex((each) => each.name === image));
     const index = methods.findIndex((each) => each.name === method);
     if (index >= 0) state.method = index;
+    const known = images.findIndex((each) => each.name === image);
+    if (known >= 0) state.image = known;
     state.left = side(left) ?? state.left;
     state.right = side(right) ?? state.right;
   }
 
+  addEventListener("hashchange", () => {
+    recall();
+    mark();
+    update();
+  });
+
+  state.image = Math.max(0, images.findIndex((image) => image.scores[state.method].picture));
   recall();
   fillGrid(find("select.figure").value || "psnr");
   mark();
