@@ -11,18 +11,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from networks.activated import activate, activated_conv
+from networks.upsampled import joined_conv
+
 SKIP_CHANNELS = 16
 NON_LOCAL_FROM = 2  # the first scale, counted from 0, whose encoder has a non-local block
 
 
+class Pointwise(nn.Conv2d):
+    """A 1 x 1 convolution: the same linear map of the channels at every position."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels_last = x.permute(0, 2, 3, 1)
+        return F.linear(channels_last, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
     """Make a convolution that keeps the size (at stride 1) by reflecting the image's border."""
+    if kernel_size == 1:
+        return Pointwise(in_channels, out_channels, 1)
     return nn.Conv2d(
         in_channels,
         out_channels,
         kernel_size,
         stride,
-        padding=(kernel_size - 1) // 2,
+        padding=kernel_size // 2,
         padding_mode="reflect",
     )
 
@@ -36,7 +49,7 @@ class ConvBlock(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.norm(self.conv(x)), 0.2)
+        return activate(self.conv(x), self.norm)
 
 
 class NonLocalBlock(nn.Module):
@@ -102,12 +115,12 @@ class Scale(nn.Module):
         return self.encode(self.non_local(self.halve(x)))
 
     def up(self, skipped: Tensor, deeper: Tensor) -> Tensor:
-        """Join the (1, SKIP_CHANNELS, h, w) that skipped with what comes from half the size."""
-        height, width = skipped.shape[2:]
-        deeper = F.interpolate(deeper, scale_factor=2, mode="bilinear", align_corners=False)
-        # An odd size comes back one pixel larger; the centre crop by one pixel starts at 0.
-        joined = torch.cat([skipped, deeper[:, :, :height, :width]], dim=1)
-        return self.mix(self.decode(self.norm(joined)))
+        """Join the (1, SKIP_CHANNELS, h, w) that skipped with what comes from half the size.
+
+        What comes out is yet to be activated.
+        """
+        decoded = joined_conv(skipped, deeper, self.norm, self.decode.conv)
+        return activated_conv(decoded, self.decode.norm, self.mix.conv)
 
 
 def smallest_input(scales: int) -> int:
@@ -154,6 +167,8 @@ class SkipNetwork(nn.Module):
         for scale in self.scales:
             skipped.append(scale.skip(x))
             x = scale.down(x)
-        for scale in reversed(self.scales):
-            x = scale.up(skipped.pop(), x)
-        return torch.sigmoid(self.output(x))
+        for scale in reversed(self.scales[1:]):
+            x = activate(scale.up(skipped.pop(), x), scale.mix.norm)
+        top = self.scales[0]
+        x = top.up(skipped.pop(), x)
+        return torch.sigmoid(activated_conv(x, top.mix.norm, self.output))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.signal import correlate2d
 
-from utils.blur import blur, crop_to_blurry
+from utils.blur import FourierBlur, blur, crop_to_blurry
 
 
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 11), (17, 7)])
@@ -21,4 +22,31 @@ def test_crop_undoes_the_blur_by_a_centred_spike(kernel_size):
     kernel = torch.zeros(1, 1, *kernel_size)
     kernel[0, 0, kernel_size[0] // 2, kernel_size[1] // 2] = 1
     sharp = torch.rand(1, 1, 40, 37)
-    assert torch.equal(crop_to_blurry(sharp, kernel_size), blur(sharp, kernel))
+    assert torch.allclose(crop_to_blurry(sharp, kernel_size), blur(sharp, kernel), atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel_size", [(5, 5), (31, 17), (75, 75)])
+def test_fourier_blur_equals_the_direct_one(kernel_size):
+    size = [60 + kernel_size[0], 51 + kernel_size[1]]
+    sharp = torch.rand(1, 1, *size, requires_grad=True)
+    kernel = torch.rand(1, 1, *kernel_size)
+    kernel = (kernel / kernel.sum()).requires_grad_()
+    direct, fourier = F.conv2d(sharp, kernel), FourierBlur.apply(sharp, kernel)
+    assert torch.allclose(fourier, direct, atol=1e-5)
+    assert torch.equal(blur(sharp, kernel), fourier)  # on the CPU
+
+    # The gradients of a loss of the size of the optimisation's, against those in float64.
+    weights = torch.randn_like(direct)
+    exact_inputs = sharp.detach().double().requires_grad_(), kernel.detach().double()
+    exact_inputs[1].requires_grad_()
+    exact = torch.autograd.grad(F.conv2d(*exact_inputs), exact_inputs, weights.double())
+    for gradient, expected in zip(
+        torch.autograd.grad(fourier, (sharp, kernel), weights), exact, strict=True
+    ):
+        assert torch.allclose(gradient.double(), expected, atol=1e-5 * expected.abs().max())
+
+
+def test_fourier_blur_gradient():
+    sharp = torch.rand(1, 1, 9, 12, dtype=torch.double, requires_grad=True)
+    kernel = torch.rand(1, 1, 5, 6, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(FourierBlur.apply, (sharp, kernel))

@@ -18,7 +18,7 @@ from networks.fcn import KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork, smallest_input
 from utils.adam import Adam
 from utils.blur import blur, crop_to_blurry
-from utils.losses import mse, ssim, total_variation
+from utils.losses import SimilarityTo, mse, total_variation
 from utils.recipe import LEVIN, Recipe
 
 INPUT_CHANNELS = 8
@@ -209,6 +209,7 @@ def deblur(
     gx = start.gx.to(target_device, memory_format=torch.channels_last)
     gk = start.gk.to(target_device)
     y = torch.as_tensor(blurry, dtype=zx.dtype, device=target_device)[None, None]
+    similarity = SimilarityTo(y)
     noise_generator = torch.Generator(target_device)
     if target_device.type == "cpu":
         noise_generator.set_state(start.generator_state)
@@ -226,7 +227,7 @@ def deblur(
         x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
         k = gk(zk)
         reblurred = blur(x, k)
-        loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - ssim(reblurred, y)
+        loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
         if recipe.tv_weight:
             loss = loss + recipe.tv_weight * total_variation(x)
 

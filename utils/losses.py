@@ -46,36 +46,44 @@ def local_means(maps: Tensor) -> Tensor:
     return F.conv2d(maps, row, padding=(0, reach), groups=channels)
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity of two images, as the optimisation uses it.
+class SimilarityTo:
+    """Structural similarity of images to one target, as the optimisation uses it.
 
     Unlike the metric of the same name (`statistic.metrics.ssim`), its windows reach over the
     border, where zeros are assumed, so that every pixel has a say.
 
     Parameters
     ----------
-    a, b : (1, 1, H, W) float tensor
-        Images in [0, 1].
-
-    Returns
-    -------
-    scalar tensor
-        The mean of the similarity over all pixels; 1 for equal images.
+    target : (1, 1, H, W) float tensor
+        Image in [0, 1].
 
     References
     ----------
     .. [1] Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image Quality Assessment: From
        Error Visibility to Structural Similarity", IEEE Transactions on Image Processing, 2004.
     """
-    mean_a, mean_b, mean_aa, mean_bb, mean_ab = local_means(
-        torch.cat([a, b, a * a, b * b, a * b], dim=1)
-    ).unbind(1)
-    variance_a = mean_aa - mean_a**2
-    variance_b = mean_bb - mean_b**2
-    covariance = mean_ab - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
-    structure = (2 * covariance + C2) / (variance_a + variance_b + C2)
-    return (luminance * structure).mean()
+
+    def __init__(self, target: Tensor) -> None:
+        self.target = target
+        self.mean, mean_of_squares = local_means(torch.cat([target, target**2], dim=1)).unbind(1)
+        self.variance = mean_of_squares - self.mean**2
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Give the mean similarity over all pixels, a scalar tensor; 1 for the target itself.
+
+        Parameters
+        ----------
+        image : (1, 1, H, W) float tensor
+            Image in [0, 1].
+        """
+        mean, mean_of_squares, mean_of_products = local_means(
+            torch.cat([image, image**2, image * self.target], dim=1)
+        ).unbind(1)
+        variance = mean_of_squares - mean**2
+        covariance = mean_of_products - mean * self.mean
+        luminance = (2 * mean * self.mean + C1) / (mean**2 + self.mean**2 + C1)
+        structure = (2 * covariance + C2) / (variance + self.variance + C2)
+        return (luminance * structure).mean()
 
 
 def total_variation(x: Tensor) -> Tensor:

@@ -1,0 +1,132 @@
+"""The optimisation as the authors' code runs it: plain PyTorch in float32, operation by operation.
+
+What utils/deblur.py is compared with, in speed, memory and quality. It gives the same numbers.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from networks.skip import ConvBlock, NonLocalBlock, Scale, SkipNetwork
+from utils.deblur import Start
+from utils.losses import C1, C2, WINDOW_SIZE, gaussian_window, total_variation
+from utils.recipe import Recipe
+
+
+def baseline(
+    blurry: np.ndarray, recipe: Recipe, start: Start, device: str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Restore an image, an iteration at a time.
+
+    Parameters
+    ----------
+    blurry : (H, W) array
+        Gray image with values in [0, 1].
+    recipe : Recipe
+        The schedule.
+    start : Start
+        Random inputs and networks; these are fitted in place.
+    device : str
+        ``cpu`` or ``cuda``.
+
+    Yields
+    ------
+    x : (1, 1, H + kh - 1, W + kw - 1) tensor
+        The sharp image.
+    k : (1, 1, kh, kw) tensor
+        The kernel.
+    loss : scalar tensor
+        The loss.
+    """
+    y = torch.as_tensor(blurry, dtype=torch.float32, device=device)[None, None]
+    zx, zk = start.zx.to(device), start.zk.to(device)
+    gx, gk = start.gx.to(device), start.gk.to(device)
+    window = gaussian_window(y.dtype, y.device)
+    window = (window[:, None] * window).view(1, 1, WINDOW_SIZE, WINDOW_SIZE)
+    optimiser = torch.optim.Adam(
+        [
+            {"params": gx.parameters(), "lr": recipe.image_rate},
+            {"params": gk.parameters(), "lr": recipe.kernel_rate},
+        ]
+    )
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(recipe.milestones), 0.5)
+    torch.set_rng_state(start.generator_state)
+    for iteration in range(recipe.num_iter):
+        x = image(gx, zx + recipe.input_noise * torch.zeros_like(zx).normal_())
+        k = gk(zk)
+        reblurred = F.conv2d(x, k)
+        if recipe.uses_mse(iteration):
+            loss = F.mse_loss(reblurred, y)
+        else:
+            loss = 1 - windowed_ssim(reblurred, y, window)
+        if recipe.tv_weight:
+            loss = loss + recipe.tv_weight * total_variation(x)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        scheduler.step()
+        yield x.detach(), k.detach(), loss.detach()
+
+
+def image(gx: SkipNetwork, zx: Tensor) -> Tensor:
+    """Compute Gx's image with a map for each operation."""
+    skipped = []
+    x = zx
+    for scale in gx.scales:
+        skipped.append(block(scale.skip, x))
+        x = down(scale, x)
+    for scale in reversed(gx.scales):
+        skip = skipped.pop()
+        height, width = skip.shape[2:]
+        x = F.interpolate(x, scale_factor=2, mode="bilinear")[:, :, :height, :width]
+        x = scale.norm(torch.cat([skip, x], dim=1))
+        x = block(scale.mix, block(scale.decode, x))
+    return torch.sigmoid(conv(gx.output, x))
+
+
+def down(scale: Scale, x: Tensor) -> Tensor:
+    """Compute the way down of one scale."""
+    x = block(scale.halve, x)
+    if isinstance(scale.non_local, NonLocalBlock):
+        x = attend(scale.non_local, x)
+    return block(scale.encode, x)
+
+
+def attend(non_local: NonLocalBlock, x: Tensor) -> Tensor:
+    """Compute a non-local block by a matrix of all pairs of positions."""
+    g = F.max_pool2d(non_local.g(x), 2).flatten(2).transpose(1, 2)
+    phi = F.max_pool2d(non_local.phi(x), 2).flatten(2)
+    theta = non_local.theta(x)
+    pairs = theta.flatten(2).transpose(1, 2) @ phi / phi.shape[2]
+    gathered = (pairs @ g).transpose(1, 2).reshape(theta.shape)
+    return x + non_local.norm(non_local.out(gathered))
+
+
+def block(unit: ConvBlock, x: Tensor) -> Tensor:
+    """Compute convolution, batch normalisation and leaky ReLU, one after the other."""
+    return F.leaky_relu(unit.norm(conv(unit.conv, x)), 0.2)
+
+
+def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Reflect the border, then convolve."""
+    reach = layer.padding[0]
+    padded = F.pad(x, (reach,) * 4, mode="reflect")
+    return F.conv2d(padded, layer.weight, layer.bias, layer.stride)
+
+
+def windowed_ssim(a: Tensor, b: Tensor, window: Tensor) -> Tensor:
+    """Compute SSIM by two-dimensional windows, one map after the other."""
+
+    def local_mean(x: Tensor) -> Tensor:
+        return F.conv2d(x, window, padding=WINDOW_SIZE // 2)
+
+    mean_a, mean_b = local_mean(a), local_mean(b)
+    variance_a = local_mean(a * a) - mean_a**2
+    variance_b = local_mean(b * b) - mean_b**2
+    covariance = local_mean(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    structure = (2 * covariance + C2) / (variance_a + variance_b + C2)
+    return (luminance * structure).mean()

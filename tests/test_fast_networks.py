@@ -1,0 +1,119 @@
+"""The pieces of Gx that are computed in another way than they are meant, against the plain way."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from networks.activated import SlicedActivatedConv, activate, sliced_activated_conv
+from networks.skip import SkipNetwork, conv
+from networks.upsampled import AddEdges, BorderStrips, Smoothing, UpsampledMoments, fast_joined_conv
+
+SIZES = [(9, 12), (8, 11), (10, 10), (13, 9), (2, 3)]
+
+
+def random_map(*shape: int) -> torch.Tensor:
+    """Make a map whose channels have means and deviations of their own."""
+    x = 3 * torch.rand(shape[1], 1, 1, dtype=torch.double) + torch.randn(shape, dtype=torch.double)
+    return x.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def random_norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+def assert_same(fast, plain, maps, modules) -> None:
+    """Compare values, gradients of maps and parameters, and running statistics."""
+    twins = copy.deepcopy(modules)
+    results = fast(*maps, *modules), plain(*maps, *twins)
+    assert torch.allclose(*results, rtol=1e-10, atol=1e-10)
+    weights = torch.randn_like(results[0])
+    gradients = [
+        torch.autograd.grad(result, [*maps, *(p for m in group for p in m.parameters())], weights)
+        for result, group in zip(results, (modules, twins), strict=True)
+    ]
+    for of_fast, of_plain in zip(*gradients, strict=True):
+        assert torch.allclose(of_fast, of_plain, rtol=1e-8, atol=1e-9)
+    for module, twin in zip(modules, twins, strict=True):
+        for (name, buffer), other in zip(module.named_buffers(), twin.buffers(), strict=True):
+            assert torch.allclose(buffer.double(), other.double(), rtol=1e-10), name
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_joined_conv(height, width):
+    def plain(skipped, low, norm, layer):
+        enlarged = F.interpolate(low, scale_factor=2, mode="bilinear")[:, :, :height, :width]
+        return layer(norm(torch.cat([skipped, enlarged], dim=1)))
+
+    maps = random_map(1, 3, height, width), random_map(1, 4, (height + 1) // 2, (width + 1) // 2)
+    modules = [random_norm(7), conv(7, 5, 3).double()]
+    assert_same(fast_joined_conv, plain, maps, modules)
+
+
+@pytest.mark.parametrize("out_channels", [1, 5])
+@pytest.mark.parametrize("slice_length", [2**19, 36])
+def test_activated_conv(monkeypatch, out_channels, slice_length):
+    monkeypatch.setattr("networks.activated.SLICE", slice_length)
+
+    def plain(x, norm, layer):
+        return layer(F.leaky_relu(norm(x), 0.2))
+
+    modules = [random_norm(4), conv(4, out_channels, 1).double()]
+    assert_same(sliced_activated_conv, plain, [random_map(1, 4, 7, 9)], modules)
+
+
+def test_activated_conv_leaves_its_input_as_it_was():
+    x = random_map(1, 4, 5, 6)
+    before = x.detach().clone()
+    modules = random_norm(4), conv(4, 3, 1).double()
+    sliced_activated_conv(x, *modules).sum().backward()
+    assert torch.equal(x, before)
+
+
+def test_gradients_by_differences():
+    x, low = random_map(1, 2, 6, 5), random_map(1, 2, 3, 4)
+    assert torch.autograd.gradcheck(Smoothing.apply, x)
+    assert torch.autograd.gradcheck(BorderStrips.apply, x)
+    assert torch.autograd.gradcheck(lambda low: UpsampledMoments.apply(low, 5, 8), low)
+    edges = [random_map(1, 2, 1, 5), random_map(1, 2, 1, 5)]
+    edges += [random_map(1, 2, 6, 1), random_map(1, 2, 6, 1)]
+    assert torch.autograd.gradcheck(lambda x, *e: AddEdges.apply(x * 1, *e), (x, *edges))
+    norm, layer = random_norm(2), conv(2, 3, 1).double()
+
+    def statistics_as_functions(x, gamma, beta, weight, bias):
+        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+        rstd = (variance + 1e-5).rsqrt()
+        return SlicedActivatedConv.apply(x, gamma, beta, mean.detach(), rstd.detach(), weight, bias)
+
+    assert torch.autograd.gradcheck(
+        statistics_as_functions, (x, norm.weight, norm.bias, layer.weight, layer.bias)
+    )
+
+
+@pytest.mark.parametrize("size", [(33, 40), (47, 61)])
+def test_whole_network_in_float32(size):
+    """Values and gradients follow those of the plain network to float32's precision."""
+    from benchmarks.baseline import image
+
+    gx = SkipNetwork(channels=16)
+    zx = 0.1 * torch.rand(1, 8, *size)
+    exact = copy.deepcopy(gx).double()
+    fast, plain = gx(zx.contiguous(memory_format=torch.channels_last)), image(exact, zx.double())
+    assert torch.allclose(fast.double(), plain, atol=2e-5)
+    weights = torch.randn_like(fast)
+    of_fast = torch.autograd.grad(fast, list(gx.parameters()), weights)
+    of_plain = torch.autograd.grad(plain, list(exact.parameters()), weights.double())
+    whole = torch.cat([g.flatten() for g in of_plain])
+    error = torch.cat([g.double().flatten() for g in of_fast]) - whole
+    assert error.norm() < 1e-3 * whole.norm()
+
+
+def test_activate_is_leaky():
+    x = random_map(1, 3, 6, 5)
+    norm = random_norm(3)
+    assert torch.equal(activate(x, norm), F.leaky_relu(norm(x), 0.2))
