@@ -1,6 +1,5 @@
 """Runs that are interrupted and go on: the same bits as one that never stopped."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import torch
 import selfdeblur_levin
 from tests.conftest import ROOT
 from tests.pictures import picture, put
+from tests.runs import options, results_of
 from utils.checkpoint import CheckpointError, pack_checkpoint, resume, unpack_checkpoint
 from utils.command import Interrupted
 from utils.deblur import Restoration, deblur, draw_start
@@ -143,31 +143,10 @@ def images(tmp_path):
     return folder
 
 
-def options(images, results, *more):
-    return [
-        "--data_path", str(images), "--save_path", str(results), "--recipe", "quick",
-        "--num_iter", "8", "--save_frequency", "3", "--device", "cpu", *map(str, more),
-    ]  # fmt: skip
-
-
-def results_of(folder, name=NAME):
-    """What must be the same: all but the seconds."""
-    content = {}
-    for suffix in ("_x.png", "_k.png", "_loss.csv"):
-        content[suffix] = (folder / f"{name}{suffix}").read_bytes()
-    for letter in "xk":
-        saved = torch.load(folder / f"{name}_{letter}net.pth", weights_only=True)
-        for key, tensor in saved["state_dict"].items():
-            content[f"{letter} {key}"] = tensor.numpy().tobytes()
-    record = json.loads((folder / f"{name}.json").read_text())
-    del record["seconds"]
-    return content | {"record": record}
-
-
 @pytest.fixture
 def expected(images, tmp_path):
     assert selfdeblur_levin.main(options(images, tmp_path / "whole")) == 0
-    return results_of(tmp_path / "whole")
+    return results_of(tmp_path / "whole", NAME)
 
 
 @pytest.fixture
@@ -206,7 +185,7 @@ def test_the_same_command_goes_on(images, interrupted, expected, after, capfd):
     capfd.readouterr()
     assert selfdeblur_levin.main(options(images, results)) == 0
     assert f"{NAME}: goes on from iteration {after}" in capfd.readouterr().err
-    assert results_of(results) == expected
+    assert results_of(results, NAME) == expected
     names = {path.name for path in results.iterdir()}
     assert names == {
         *(f"{NAME}{s}" for s in ("_x.png", "_k.png", "_xnet.pth", "_knet.pth", ".json")),
@@ -236,7 +215,7 @@ def test_overwrite_starts_anew(images, interrupted, expected, capfd):
     capfd.readouterr()
     assert selfdeblur_levin.main(options(images, results, "--overwrite")) == 0
     assert "goes on" not in capfd.readouterr().err
-    assert results_of(results) == expected
+    assert results_of(results, NAME) == expected
 
 
 @pytest.mark.parametrize("after", [1, 4])
@@ -247,7 +226,7 @@ def test_an_interrupted_overwrite_goes_on_without_it(images, interrupted, tmp_pa
     capfd.readouterr()
     assert selfdeblur_levin.main(options(images, results, "--seed", 3)) == 0
     assert f"goes on from iteration {after}" in capfd.readouterr().err
-    assert results_of(results) == results_of(tmp_path / "whole")
+    assert results_of(results, NAME) == results_of(tmp_path / "whole", NAME)
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[:1000], lambda c: b"junk", lambda c: b""])
@@ -260,7 +239,7 @@ def test_an_unreadable_checkpoint_is_set_aside(images, interrupted, expected, da
     error = capfd.readouterr().err
     assert f"{checkpoint}: damaged" in error and "starts over" in error
     assert (results / f"{NAME}_checkpoint.pth.damaged").read_bytes() == damaged
-    assert results_of(results) == expected
+    assert results_of(results, NAME) == expected
 
 
 def test_a_checkpoint_comes_when_its_time_has(images, tmp_path, monkeypatch):
@@ -304,7 +283,7 @@ def test_signals_end_with_their_status_and_one_line_on_how_to_go_on(images, tmp_
 def test_signals_that_are_ignored_stay_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Signals() as signals:
+        with Signals("go on") as signals:
             signal.raise_signal(signal.SIGINT)
             signals.check()
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
@@ -314,9 +293,9 @@ def test_signals_that_are_ignored_stay_so():
 
 def test_a_signal_ends_at_once_what_is_not_an_optimisation():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted), Signals():
+    with pytest.raises(Interrupted, match="go on"), Signals("go on"):
         signal.raise_signal(signal.SIGTERM)
-    with Signals() as signals, pytest.raises(Interrupted):
+    with Signals("go on") as signals, pytest.raises(Interrupted):
         with signals.postponed():
             signal.raise_signal(signal.SIGTERM)
             assert signals.received == signal.SIGTERM

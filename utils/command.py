@@ -31,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
         How to go on.
     """
 
-    def __init__(self, number: int, message: str = "the same command goes on") -> None:
+    def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
         self.number = number
 

@@ -16,9 +16,15 @@ class Signals:
 
     As a context manager it takes the signals over, but for those that the process was started to
     ignore (as the background jobs of a shell are).
+
+    Parameters
+    ----------
+    how_to_go_on : str
+        What to say when a signal ends the work.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, how_to_go_on: str) -> None:
+        self.how_to_go_on = how_to_go_on
         self.received: int | None = None
         self._postponed = False
         self._replaced: dict[int, object] = {}
@@ -40,12 +46,12 @@ class Signals:
         for each in self._replaced:
             signal.signal(each, signal.SIG_DFL)
         if not self._postponed:
-            raise Interrupted(number)
+            raise Interrupted(number, self.how_to_go_on)
 
     def check(self) -> None:
         """Raise an `Interrupted` if a signal has come."""
         if self.received is not None:
-            raise Interrupted(self.received)
+            raise Interrupted(self.received, self.how_to_go_on)
 
     @contextmanager
     def postponed(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Locks by which several processes share the work on one results folder."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,9 +33,11 @@ def hold(path: Path, wait: bool = False) -> Iterator[None]:
     HeldElsewhereError
         If another process holds the lock and `wait` is False.
     OSError
-        If the folder cannot be written. Where its file system has no locks, that is said, and
-        nothing is locked.
+        If the folder is missing or cannot be written. Where its file system has no locks, that is
+        said, and nothing is locked.
     """
+    if not path.parent.is_dir():  # which FileLock would make
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     # Not a soft lock, which is a mere file and would outlive a holder that was killed.
     lock = FileLock(path, fallback_to_soft=False)
     try:

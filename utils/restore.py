@@ -9,7 +9,15 @@ import numpy as np
 
 from utils.checkpoint import pack_checkpoint, resume, unpack_checkpoint
 from utils.command import DataError
-from utils.deblur import Restoration, State, collapsed_to_black, deblur, draw_start
+from utils.deblur import (
+    Restoration,
+    State,
+    choose_device,
+    collapsed_to_black,
+    deblur,
+    draw_start,
+)
+from utils.memory import check_memory
 from utils.recipe import NONBLIND, Recipe
 
 
@@ -110,10 +118,11 @@ def restore(
     CheckpointError
         If `checkpoint` is damaged, or of another task.
     DataError
-        If the image collapsed again.
+        If the image collapsed again, or needs more memory than there is.
     ValueError, FloatingPointError
         See `utils.deblur.deblur`.
     """
+    check_memory(task.blurry.shape, task.kernel_size, task.recipe, choose_device(device))
     earlier = unpack_checkpoint(checkpoint) if checkpoint else None
     began = time.perf_counter() - (earlier.seconds if earlier else 0)
 

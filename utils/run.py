@@ -14,7 +14,6 @@ from tqdm import tqdm
 from networks.fcn import KnownKernel
 from utils.checkpoint import CheckpointError
 from utils.cli import Options
-from utils.closing import report
 from utils.command import Interrupted, describe
 from utils.deblur import Restoration, State, check_arguments, choose_device
 from utils.experiment import Experiment
@@ -22,6 +21,7 @@ from utils.files import find_leftovers, sha256, write_json, write_whole
 from utils.images import read_photograph, scale_kernel, write_png
 from utils.interrupt import Signals
 from utils.locks import HeldElsewhereError, hold
+from utils.memory import out_of_memory
 from utils.progress import image_bar, iteration_bar, say
 from utils.restore import Stage, Task, restore
 from utils.results import (
@@ -32,6 +32,8 @@ from utils.results import (
     write_losses,
     write_network,
 )
+
+OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --recipe quick"
 
 
 def restore_all(options: Options, experiment: Experiment) -> int:
@@ -58,7 +60,8 @@ def restore_all(options: Options, experiment: Experiment) -> int:
     leftovers = find_leftovers(options.save_path)
     failures: dict[str, str] = {}
     waiting = options.images
-    with Signals() as signals, image_bar(len(options.images)) as bar:
+    how_to_go_on = "the same command " + ("starts anew" if options.overwrite else "goes on")
+    with Signals(how_to_go_on) as signals, image_bar(len(options.images)) as bar:
         while waiting:
             held = []
             for path in waiting:
@@ -68,13 +71,16 @@ def restore_all(options: Options, experiment: Experiment) -> int:
                     held.append(path)
                     continue
                 except Exception as error:  # whatever one image's fault, the others go on
-                    failures[path.stem] = describe(error)
+                    failures[path.stem] = OUT_OF_MEMORY if out_of_memory(error) else describe(error)
                     say(f"{path.stem}: failed: {failures[path.stem]}")
                 signals.check()
                 bar.update()
             if len(held) == len(waiting):
                 break
             waiting = held  # once more: their holders may have died
+
+        # It brings Matplotlib and SciPy, which take a second of every start.
+        from utils.closing import report
 
         # One process at a time, so that the last picture shows what all have done.
         with ExitStack() as stack:
@@ -192,6 +198,8 @@ class Job:
         self.recipe = options.recipe  # of the optimisation in work
         self.bar = tqdm(disable=True)
         self.last_checkpoint = time.monotonic()
+        self.keeps = True  # as far as is known
+        self.kept: int | None = None  # iterations done in the checkpoint that is there
 
     def clean_up(self, leftovers: dict[str, list[Path]]) -> None:
         """Remove what a killed process left: who holds the lock knows that no other writes."""
@@ -238,6 +246,7 @@ class Job:
             self.record["rescued_from"] = stage.rescued_from
             self.record["rescue_recipe"] = asdict(stage.recipe)
         if stage.iterations_done:
+            self.kept = stage.iterations_done
             say(f"{name}: goes on from iteration {stage.iterations_done}")
         elif stage.rescued_from:
             say(f"{name}: collapsed to black, restored again with the kernel that was found")
@@ -277,16 +286,23 @@ class Job:
 
     def keep(self, checkpoint: bytes, iterations_done: int) -> None:
         """Write a checkpoint; then, if a signal has come, raise an Interrupted that tells so."""
-        write_whole(self.outputs.checkpoint, checkpoint)
+        try:
+            write_whole(self.outputs.checkpoint, checkpoint)
+            self.kept, self.keeps = iterations_done, True
+        except OSError as error:  # the work itself is unharmed
+            if self.keeps:
+                say(f"{self.outputs.name}: no checkpoint at iteration {iterations_done}: {error}")
+            self.keeps = False
         self.last_checkpoint = time.monotonic()
         if self.signals.received is not None:
-            command = "the same command"
-            if self.options.overwrite:
-                command += " without --overwrite"
-            raise Interrupted(
-                self.signals.received,
-                f"{command} goes on from iteration {iterations_done} of {self.outputs.name}",
-            )
+            raise Interrupted(self.signals.received, self.how_to_go_on())
+
+    def how_to_go_on(self) -> str:
+        """Tell what a run does after this one was interrupted."""
+        if self.kept is None:
+            return f"the same command starts {self.outputs.name} over"
+        command = "the same command" + " without --overwrite" * self.options.overwrite
+        return f"{command} goes on from iteration {self.kept} of {self.outputs.name}"
 
     def finish(self) -> None:
         """Record that the results are complete, and say so."""
