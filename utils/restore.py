@@ -122,7 +122,8 @@ def restore(
     ValueError, FloatingPointError
         See `utils.deblur.deblur`.
     """
-    check_memory(task.blurry.shape, task.kernel_size, task.recipe, choose_device(device))
+    if choose_device(device).type == "cpu":
+        check_memory(task.blurry.shape, task.kernel_size, task.recipe)
     earlier = unpack_checkpoint(checkpoint) if checkpoint else None
     began = time.perf_counter() - (earlier.seconds if earlier else 0)
 
