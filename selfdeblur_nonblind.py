@@ -18,7 +18,7 @@ import numpy as np
 from statistic.reblur import reblur_psnr
 from utils.cli import parse_options
 from utils.command import DataError, Parser, describe, run_program
-from utils.deblur import Start, draw_start
+from utils.deblur import State, draw_start
 from utils.experiment import Experiment
 from utils.images import find_truth, read_gray, read_kernel
 from utils.progress import say
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
     def kernel_size(name: str) -> tuple[int, int]:
         return load_kernel(given(name)["kernel"], flip).shape
 
-    def start(name: str, size: tuple[int, int], kernel_size: tuple[int, int]) -> Start:
+    def start(name: str, size: tuple[int, int], kernel_size: tuple[int, int]) -> State:
         kernel = load_kernel(given(name)["kernel"], flip)
         if kernel.shape != kernel_size:
             raise DataError("--kernel_size differs from the kernel's own; leave it out")

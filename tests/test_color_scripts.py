@@ -10,6 +10,7 @@ import pytest
 import selfdeblur_lai
 import selfdeblur_nonblind
 import selfdeblur_ycbcr
+from networks.fcn import KnownKernel
 from utils.cli import parse_options
 from utils.colors import FULL_RANGE, STUDIO_RANGE
 from utils.command import DataError
@@ -97,10 +98,10 @@ def test_black_is_told_from_dark(restored, blurry, collapsed):
 @pytest.fixture
 def collapsing(monkeypatch):
     """Let blind restorations come out black; those with a known kernel are left alone."""
-    import utils.run
+    import utils.restore
 
-    def deblur(blurry, kernel_size, recipe, *, start=None, on_save, **others):
-        if start is not None:
+    def deblur(blurry, kernel_size, recipe, *, start, on_save, **others):
+        if isinstance(start.gk, KnownKernel):
             return genuine(blurry, kernel_size, recipe, start=start, on_save=on_save, **others)
         spoilt = []
 
@@ -116,11 +117,11 @@ def collapsing(monkeypatch):
             )
             on_save(spoilt[-1])
 
-        genuine(blurry, kernel_size, recipe, on_save=spoil, **others)
+        genuine(blurry, kernel_size, recipe, start=start, on_save=spoil, **others)
         return spoilt[-1]
 
-    genuine = utils.run.deblur
-    monkeypatch.setattr(utils.run, "deblur", deblur)
+    genuine = utils.restore.deblur
+    monkeypatch.setattr(utils.restore, "deblur", deblur)
 
 
 def run_lai(images, *options):
@@ -135,7 +136,7 @@ def run_lai(images, *options):
 def test_a_collapse_is_rescued_with_the_kernel_that_was_found(
     collapsing, images, monkeypatch, capfd
 ):
-    monkeypatch.setattr("utils.run.NONBLIND", NONBLIND.__class__(num_iter=3, mse_iterations=0))
+    monkeypatch.setattr("utils.restore.NONBLIND", NONBLIND.__class__(num_iter=3, mse_iterations=0))
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
     assert run_lai(images) == 0
     record = json.loads((images / "results/text_01_kernel_01.json").read_text())
@@ -218,7 +219,7 @@ def test_photographs_keep_format_depth_color_and_alpha(run_script, images):
             assert np.array_equal(restored[..., 3], pixels[..., 3]), name
     assert {path.name for path in results.glob("gray_photo*")} == {
         "gray_photo_x.png", "gray_photo_k.png", "gray_photo_xnet.pth", "gray_photo_knet.pth",
-        "gray_photo.json",
+        "gray_photo.json", "gray_photo_loss.csv",
     }  # fmt: skip
 
     # At constant chroma the differences of the channels stay, but where they are clipped.
@@ -253,7 +254,7 @@ def test_known_kernels_are_read_and_never_written(run_script, known):
     assert (known / "results/im1_kernel5_img_k.png").read_bytes() == kernel
     assert {path.name for path in (known / "results").iterdir()} == {
         "im1_kernel5_img_k.png", "im1_kernel5_img_x.png", "im1_kernel5_img_xnet.pth",
-        "im1_kernel5_img.json", "overview.png",
+        "im1_kernel5_img.json", "im1_kernel5_img_loss.csv", "overview.png",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.golden import set_golden_weights
 from utils.blur import blur, crop_to_blurry
-from utils.deblur import Start, choose_device, deblur, draw_start
+from utils.deblur import State, choose_device, deblur, draw_start
 from utils.images import read_gray
 from utils.recipe import LEVIN
 
@@ -210,5 +210,5 @@ def test_devices_that_are_not_there_are_named(name):
 def test_a_start_of_ones_own_is_used(blurry):
     start = draw_start(blurry.shape, (3, 3), TINY, seed=5)
     expected = deblur(blurry, (3, 3), TINY, seed=5, device="cpu").losses
-    assert isinstance(start, Start)
+    assert isinstance(start, State)
     assert deblur(blurry, (3, 3), TINY, device="cpu", start=start).losses == expected

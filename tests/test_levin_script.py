@@ -62,7 +62,7 @@ def test_a_run_writes_all_its_outputs(run_script, sample, tmp_path):
     name = "im2_kernel3_img"
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}_x.png", f"{name}_k.png", f"{name}_xnet.pth", f"{name}_knet.pth", f"{name}.json",
-        "overview.png",
+        f"{name}_loss.csv", "overview.png",
     }  # fmt: skip
 
     record = json.loads((tmp_path / f"{name}.json").read_text())

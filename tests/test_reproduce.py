@@ -60,7 +60,9 @@ def test_shows_the_networks_and_leaves_them_alone(script, inputs, run_script, tm
     assert result.returncode == 0, result.stderr
     assert sums(models) == before
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {f"{NAME}_x.png", f"{NAME}_k.png", f"{NAME}.json", "overview.png"}
+    assert written == {
+        f"{NAME}_x.png", f"{NAME}_k.png", f"{NAME}.json", f"{NAME}_loss.csv", "overview.png"
+    }  # fmt: skip
 
     record = json.loads((tmp_path / f"{NAME}.json").read_text())
     assert record["finished"] and record["iterations_done"] == 2
@@ -79,7 +81,7 @@ def test_first_iteration_shows_the_network_as_it_is(inputs, tmp_path):
     gx = load_image_network(models / f"{NAME}_xnet.pth")
     gk = load_kernel_network(models / f"{NAME}_knet.pth")
     start = draw_start(SIZE, (5, 5))
-    generator = torch.Generator().set_state(start.generator_state)
+    generator = torch.Generator().set_state(start.noise_state)
     noise = torch.empty_like(start.zx).normal_(generator=generator)
     with torch.no_grad():
         image = crop_to_blurry(gx(start.zx + 0.001 * noise), (5, 5))[0, 0].numpy()

@@ -5,6 +5,7 @@ seconds of every start that are never used here.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,3 +53,15 @@ class Adam:
             square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
             deviation = (square / square_scale).sqrt_().add_(EPS)
             parameter.addcdiv_(mean, deviation, value=-rate / mean_scale)
+
+    def state(self) -> dict[str, Any]:
+        """Give what the next step depends on besides the parameters; it changes with the steps."""
+        return {"steps": self.steps, "means": self.means, "squares": self.squares}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave for parameters of the same shapes."""
+        self.steps = state["steps"]
+        for name in ("means", "squares"):
+            for own, given in zip(getattr(self, name), state[name], strict=True):
+                own.copy_(given)

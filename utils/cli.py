@@ -31,12 +31,14 @@ class Options:
         Height and width for all images; None where each image's name decides.
     save_frequency : int
         Iterations from one refreshing of the results to the next.
+    checkpoint_seconds : float
+        Seconds from one checkpoint of an image in work to the next.
     seed : int
         The random seed.
     device : str
         A device that is there (see `utils.deblur.choose_device`).
     overwrite : bool
-        Whether what is there is restored again, with whatever settings it was made.
+        Whether what is there is restored again, from the start, with whatever settings it was made.
     given : argparse.Namespace
         The command line as it was given, for the options that a script adds.
     """
@@ -47,6 +49,7 @@ class Options:
     recipe: Recipe
     kernel_size: tuple[int, int] | None
     save_frequency: int
+    checkpoint_seconds: float
     seed: int
     device: str
     overwrite: bool
@@ -128,6 +131,13 @@ def parse_options(
         metavar="N",
         help="refresh the results every N iterations (%(default)s)",
     )
+    parser.add_argument(
+        "--checkpoint_seconds",
+        type=float,
+        default=60,
+        metavar="S",
+        help="how much work a killed run loses at most (%(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (0)")
     parser.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (auto)"
@@ -145,6 +155,8 @@ def parse_options(
         value = getattr(given, option)
         if value is not None and value < 1:
             parser.error(f"--{option} {value}: must be 1 or more")
+    if not 0 <= given.checkpoint_seconds < math.inf:
+        parser.error(f"--checkpoint_seconds {given.checkpoint_seconds}: must be 0 or more")
     if given.tv_weight is not None and not 0 <= given.tv_weight < math.inf:
         parser.error(f"--tv_weight {given.tv_weight}: must be 0 or more")
     if not 0 <= given.seed < 2**63:
@@ -180,6 +192,7 @@ def parse_options(
         recipe=replace(recipe, **changes),
         kernel_size=(given.kernel_size[0], given.kernel_size[-1]) if given.kernel_size else None,
         save_frequency=given.save_frequency,
+        checkpoint_seconds=given.checkpoint_seconds,
         seed=given.seed,
         device=given.device,
         overwrite=given.overwrite,

@@ -16,7 +16,9 @@ from utils.progress import say
 from utils.results import Outputs
 
 
-def report(options: Options, experiment: Experiment, failures: dict[str, str]) -> None:
+def report(
+    options: Options, experiment: Experiment, failures: dict[str, str], elsewhere: set[str]
+) -> None:
     """Print the table of all images, draw their overview, and name those that failed.
 
     Parameters
@@ -27,11 +29,16 @@ def report(options: Options, experiment: Experiment, failures: dict[str, str]) -
         Which luminance is scored, and where color is.
     failures : dict of str to str
         The reason why an image failed, by its name.
+    elsewhere : set of str
+        Names of the images that another process is at work on, or was until now.
     """
     rows, panels, scores = [], [], []
     for path in options.images:
         if path.stem in failures:
             rows.append([path.stem, "failed"])
+            continue
+        if path.stem in elsewhere and not Outputs(options.save_path, path.stem).recorded_finished():
+            rows.append([path.stem, "in work elsewhere"])
             continue
         try:
             record, panel = look_at(path, options, experiment)

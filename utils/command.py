@@ -1,7 +1,7 @@
 """What every program's command line has in common: one-line messages and exit statuses.
 
 0 means that everything was done, 1 that some data was bad or some image failed, 2 that the
-command itself was wrong.
+command itself was wrong, 128 and a signal's number that it was interrupted.
 """
 
 import argparse
@@ -18,6 +18,22 @@ class DataError(Exception):
 
 class UsageError(Exception):
     """A command that cannot be carried out. The message names the option and what is right."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The end that a signal asked for.
+
+    Parameters
+    ----------
+    number : int
+        The signal's.
+    message : str
+        How to go on.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,6 +89,9 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
         sys.exit(1)
     except (DataError, OSError) as error:
         status, message = 1, str(error)
+    except Interrupted as interrupted:
+        print(f"{program}: interrupted; {printable(str(interrupted))}", file=sys.stderr)
+        sys.exit(128 + interrupted.number)
     except KeyboardInterrupt:
         status, message = 128 + signal.SIGINT, "interrupted"
     else:

@@ -8,7 +8,8 @@ References
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ CHECK_EVERY = {"cpu": 1, "cuda": 50}
 
 
 @dataclass
-class Start:
-    """What an optimisation starts from: the random inputs, the networks, the source of noise.
+class State:
+    """Where an optimisation stands: all that its next iteration depends on.
 
     Parameters
     ----------
@@ -44,9 +45,16 @@ class Start:
     gk : KernelNetwork or KnownKernel
         The kernel network, or what takes its place.
     seed : int
-        Seeds the input noise on other devices than the CPU.
-    generator_state : uint8 tensor
-        State of the CPU's random generator from which the input noise is drawn there.
+        Seeds the input noise where `noise_state` is of another kind of device.
+    noise_state : uint8 tensor
+        State of the random generator from which the input noise is drawn.
+    noise_device : str
+        The kind of device that this generator is on.
+    moments : dict of str to dict, optional
+        What Adam remembers of ``gx`` and ``gk`` (see `utils.adam.Adam.state`); before the first
+        iteration there is nothing.
+    losses : list of float
+        The loss of every iteration so far.
     """
 
     zx: Tensor
@@ -54,7 +62,10 @@ class Start:
     gx: SkipNetwork
     gk: KernelNetwork | KnownKernel
     seed: int
-    generator_state: Tensor
+    noise_state: Tensor
+    noise_device: str = "cpu"
+    moments: dict[str, dict[str, Any]] | None = None
+    losses: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ def draw_start(
     recipe: Recipe = LEVIN,
     seed: int = 0,
     kernel: np.ndarray | None = None,
-) -> Start:
+) -> State:
     """Draw the random inputs and the networks' weights as the authors' code does.
 
     The order of random numbers is: the seed, zx, Gx's weights; the seed again, zk, Gk's weights;
@@ -136,8 +147,8 @@ def draw_start(
 
     Returns
     -------
-    Start
-        Everything in float32 on the CPU.
+    State
+        Before the first iteration; everything in float32 on the CPU.
     """
     sharp_size = [i + k - 1 for i, k in zip(image_size, kernel_size, strict=True)]
     cpu = torch.default_generator
@@ -148,7 +159,7 @@ def draw_start(
         cpu.manual_seed(seed)
         zk = INPUT_SCALE * torch.zeros(INPUT_LENGTH).uniform_()
         gk = KernelNetwork(kernel_size, INPUT_LENGTH) if kernel is None else KnownKernel(kernel)
-        return Start(zx, zk, gx, gk, seed, cpu.get_state())
+        return State(zx, zk, gx, gk, seed, cpu.get_state())
 
 
 def deblur(
@@ -158,9 +169,11 @@ def deblur(
     *,
     seed: int = 0,
     device: str = "auto",
-    start: Start | None = None,
+    start: State | None = None,
     save_every: int = 100,
     on_save: Callable[[Restoration], None] | None = None,
+    checkpoint_due: Callable[[], bool] | None = None,
+    on_checkpoint: Callable[[State], None] | None = None,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> Restoration:
     """Restore a blurry image whose kernel is unknown.
@@ -178,14 +191,20 @@ def deblur(
         same bits again (with the same number of threads).
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (see `choose_device`).
-    start : Start, optional
-        Where to start from in place of what the seed gives (see `draw_start`). Its precision,
-        float32 or float64, becomes that of the optimisation, and its networks are fitted in
-        place.
+    start : State, optional
+        Where to start from in place of what the seed gives: drawn by `draw_start`, or reached
+        before. Its precision, float32 or float64, becomes that of the optimisation, and it is
+        brought forward in place. On the CPU an optimisation that goes on from a state that it
+        reached ends with the same bits as one that never stopped.
     save_every : int
         `on_save` is called after so many iterations, and after the last.
     on_save : callable, optional
         Takes the `Restoration` reached so far.
+    checkpoint_due : callable, optional
+        Asked after every iteration but the last whether `on_checkpoint` is to be called.
+    on_checkpoint : callable, optional
+        Takes the `State` reached so far, from which the optimisation can go on. It changes when
+        the optimisation does, so what is to be kept must be copied or written.
     on_progress : callable, optional
         Takes the number of iterations done and the latest loss; called after every iteration on
         the CPU, less often on a GPU.
@@ -201,26 +220,32 @@ def deblur(
         If an argument is out of its range; the message names it and its value.
     FloatingPointError
         If the loss becomes infinite or NaN. What `on_save` got before is unharmed.
+    Exception
+        Whatever a callback raises ends the optimisation.
     """
     check_arguments(blurry, kernel_size, recipe, save_every)
     target_device = choose_device(device)
-    start = start or draw_start(blurry.shape, kernel_size, recipe, seed)
-    zx, zk = start.zx.to(target_device), start.zk.to(target_device)
-    gx = start.gx.to(target_device, memory_format=torch.channels_last)
-    gk = start.gk.to(target_device)
+    state = start or draw_start(blurry.shape, kernel_size, recipe, seed)
+    losses = state.losses
+    if len(losses) >= recipe.num_iter:
+        raise ValueError(f"start has done {len(losses)} of {recipe.num_iter} iterations")
+    zx, zk = state.zx.to(target_device), state.zk.to(target_device)
+    gx = state.gx.to(target_device, memory_format=torch.channels_last)
+    gk = state.gk.to(target_device)
     y = torch.as_tensor(blurry, dtype=zx.dtype, device=target_device)[None, None]
     similarity = SimilarityTo(y)
     noise_generator = torch.Generator(target_device)
-    if target_device.type == "cpu":
-        noise_generator.set_state(start.generator_state)
+    if state.noise_device == target_device.type:
+        noise_generator.set_state(state.noise_state)
     else:
-        noise_generator.manual_seed(start.seed)
+        noise_generator.manual_seed((state.seed + len(losses)) % 2**63)
+    adams = {"gx": Adam(gx.parameters()), "gk": Adam(gk.parameters())}
+    for name, moments in (state.moments or {}).items():
+        adams[name].load(moments)
 
-    adam_gx, adam_gk = Adam(gx.parameters()), Adam(gk.parameters())
-    weights = [*adam_gx.parameters, *adam_gk.parameters]
-    losses: list[float] = []
+    weights = [*adams["gx"].parameters, *adams["gk"].parameters]
     unread: list[Tensor] = []
-    for iteration in range(recipe.num_iter):
+    for iteration in range(len(losses), recipe.num_iter):
         # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
         noise = torch.empty_like(zx).normal_(generator=noise_generator)
         noisy_zx = zx + recipe.input_noise * noise
@@ -233,13 +258,15 @@ def deblur(
 
         gradients = torch.autograd.grad(loss, weights)
         image_rate, kernel_rate = recipe.learning_rates(iteration)
-        adam_gx.step(gradients[: len(adam_gx.parameters)], image_rate)
-        adam_gk.step(gradients[len(adam_gx.parameters) :], kernel_rate)
+        adams["gx"].step(gradients[: len(adams["gx"].parameters)], image_rate)
+        adams["gk"].step(gradients[len(adams["gx"].parameters) :], kernel_rate)
 
         done = iteration + 1
         unread.append(loss.detach())
         saves = done % save_every == 0 or done == recipe.num_iter
-        if saves or done % CHECK_EVERY[target_device.type] == 0:
+        # The last iteration's image cannot be had again from the state after it.
+        checkpoints = done < recipe.num_iter and checkpoint_due is not None and checkpoint_due()
+        if saves or checkpoints or done % CHECK_EVERY[target_device.type] == 0:
             latest = torch.stack(unread).tolist()
             unread.clear()
             if not all(map(math.isfinite, latest)):
@@ -253,6 +280,11 @@ def deblur(
             restoration = Restoration(image, kernel, gx, gk, list(losses))
             if on_save:
                 on_save(restoration)
+        if checkpoints and on_checkpoint:
+            state.noise_state = noise_generator.get_state()
+            state.noise_device = target_device.type
+            state.moments = {name: adam.state() for name, adam in adams.items()}
+            on_checkpoint(state)
     return restoration
 
 

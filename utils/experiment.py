@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from utils.colors import FULL_RANGE, LumaRange
-from utils.deblur import Start
+from utils.deblur import State
 from utils.images import Photograph, encode_png, quantise
 
 
@@ -44,7 +44,7 @@ class Experiment:
     luma_range: LumaRange = FULL_RANGE
     color_suffix: str | None = None
     given: Callable[[str], dict[str, Path]] = lambda name: {}
-    start: Callable[[str, tuple[int, int], tuple[int, int]], Start] | None = None
+    start: Callable[[str, tuple[int, int], tuple[int, int]], State] | None = None
     networks: str = "xk"
     rescue: bool = False
     settings: dict[str, Any] = field(default_factory=dict)

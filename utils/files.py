@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from typing import Any
 def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
-    The content goes to a temporary file ``.NAME.PID.part`` in the same folder, from there to the
+    The content goes to a temporary file ``.NAME.RANDOM.part`` in the same folder, from there to the
     disk, and only then under its name.
 
     Parameters
@@ -27,15 +29,39 @@ def write_whole(path: str | Path, content: bytes) -> None:
         `path` before is then untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Random, for processes of other machines that write here may have the same number as this one.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:  # of a full disk, Python does not say which file it was
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def find_leftovers(folder: Path) -> dict[str, list[Path]]:
+    """Find the temporary files of `write_whole` in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+
+    Returns
+    -------
+    dict of str to list of Path
+        They, by the name of the file that they were to become. Whether the process that writes
+        them is alive is not known.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in folder.glob(".*.part"):
+        found.setdefault(path.name[1:].rsplit(".", 2)[0], []).append(path)
+    return found
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -40,7 +40,7 @@ def image_bar(total: int) -> tqdm:
     )
 
 
-def iteration_bar(name: str, total: int) -> tqdm:
+def iteration_bar(name: str, total: int, done: int = 0) -> tqdm:
     """Make the bar over one image's iterations.
 
     Parameters
@@ -49,6 +49,8 @@ def iteration_bar(name: str, total: int) -> tqdm:
         The image's name.
     total : int
         Its iterations.
+    done : int
+        How many of them an earlier run has done.
 
     Returns
     -------
@@ -60,6 +62,7 @@ def iteration_bar(name: str, total: int) -> tqdm:
     if sys.stderr.isatty():
         return tqdm(
             total=total,
+            initial=done,
             desc=name,
             unit="it",
             bar_format="{percentage:3.0f}%|{bar}| " + state,
@@ -68,6 +71,7 @@ def iteration_bar(name: str, total: int) -> tqdm:
         )
     return tqdm(
         total=total,
+        initial=done,
         desc=name,
         unit="it",
         bar_format=state,

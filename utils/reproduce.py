@@ -8,7 +8,7 @@ from networks.released import load_image_network, load_kernel_network
 from utils.cli import Options
 from utils.colors import FULL_RANGE, LumaRange
 from utils.command import DataError, Parser, UsageError, describe
-from utils.deblur import Start, draw_start
+from utils.deblur import State, draw_start
 from utils.experiment import Experiment
 from utils.files import write_whole
 from utils.images import read_image
@@ -98,7 +98,7 @@ def reproduce_all(
     def kernel_size(name: str) -> tuple[int, int]:
         return load_kernel_network(files(name)["knet"]).kernel_size
 
-    def start(name: str, image_size: tuple[int, int], kernel_size: tuple[int, int]) -> Start:
+    def start(name: str, image_size: tuple[int, int], kernel_size: tuple[int, int]) -> State:
         return released_start(files(name), image_size, kernel_size, options)
 
     experiment = Experiment(
@@ -113,7 +113,7 @@ def released_start(
     image_size: tuple[int, int],
     kernel_size: tuple[int, int],
     options: Options,
-) -> Start:
+) -> State:
     """Load what an optimisation starts from; the random inputs are those of the seed.
 
     Parameters
@@ -127,7 +127,7 @@ def released_start(
 
     Returns
     -------
-    Start
+    State
         The networks as they are in the files.
 
     Raises

@@ -2,15 +2,18 @@
 
 import io
 import json
-import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from utils.checkpoint import CheckpointError, unpack_checkpoint
 from utils.command import DataError
 from utils.files import write_whole
+from utils.progress import say
+from utils.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,35 @@ class Outputs:
         """What the results were made with, and how far they are."""
         return self.file(".json")
 
+    @property
+    def losses(self) -> Path:
+        """The loss of every iteration."""
+        return self.file("_loss.csv")
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an interrupted restoration goes on; gone when it is finished."""
+        return self.file("_checkpoint.pth")
+
+    @property
+    def lock(self) -> Path:
+        """What a process holds while it is at work on the image."""
+        return self.folder / f".{self.name}.lock"
+
+    def recorded_finished(self) -> bool:
+        """Tell whether there is a record that says that the results are complete."""
+        try:
+            return json.loads(self.record.read_text())["finished"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+
 
 def prepare_folder(folder: Path) -> None:
     """Make a results folder, and raise a DataError if it cannot be made or written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        trial = folder / f".writable.{os.getpid()}"
-        write_whole(trial, b"")
-        trial.unlink()
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(b"writable")
     except OSError as error:
         raise DataError(
             f"{folder}: results cannot be written here ({error.strerror}); give another --save_path"
@@ -98,17 +122,77 @@ def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -
         raise DataError(
             f"{outputs.record} is damaged ({error}); --overwrite replaces the results"
         ) from error
-    differences = [
-        f"{name} {made_with.get(name)} instead of {settings.get(name)}"
-        for name in sorted(settings.keys() | made_with.keys())
-        if made_with.get(name) != settings.get(name)
-    ]
-    if differences:
+    if differences := tell_differences(made_with, settings):
         raise DataError(
-            f"{outputs.image} was made with {', '.join(differences)}; --overwrite replaces it, "
+            f"{outputs.image} was made with {differences}; --overwrite replaces it, "
             "another --save_path keeps both"
         )
     return finished and all(file.exists() for file in files)
+
+
+def tell_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does."""
+    return ", ".join(
+        f"{name} {made_with.get(name)} instead of {settings.get(name)}"
+        for name in sorted(settings.keys() | made_with.keys())
+        if made_with.get(name) != settings.get(name)
+    )
+
+
+def find_progress(
+    outputs: Outputs, settings: dict[str, Any], files: list[Path]
+) -> tuple[bool, bytes | None]:
+    """Tell how far an image has come with these settings.
+
+    A checkpoint that is damaged is set aside, as ``NAME_checkpoint.pth.damaged``, and told.
+
+    Parameters
+    ----------
+    outputs, settings, files
+        See `is_finished`.
+
+    Returns
+    -------
+    finished : bool
+        Whether its results are complete.
+    checkpoint : bytes or None
+        Where its restoration goes on, if it is not finished and there is a checkpoint.
+
+    Raises
+    ------
+    DataError
+        If there are results or a checkpoint of other settings, or results of some other program.
+    """
+    checkpoint, differences = None, ""
+    if outputs.checkpoint.exists():
+        content = outputs.checkpoint.read_bytes()
+        try:
+            differences = tell_differences(unpack_checkpoint(content).settings, settings)
+            checkpoint = None if differences else content
+        except CheckpointError as error:
+            set_aside(outputs, error)
+    # A checkpoint goes before results, which a run with --overwrite may have been about to replace.
+    if checkpoint is None and is_finished(outputs, settings, files):
+        return True, None
+    if differences:
+        raise DataError(
+            f"{outputs.checkpoint} was made with {differences}; --overwrite starts anew, "
+            "another --save_path keeps both"
+        )
+    return False, checkpoint
+
+
+def set_aside(outputs: Outputs, fault: CheckpointError) -> None:
+    """Rename a checkpoint from which nothing can go on, and say so."""
+    aside = outputs.file("_checkpoint.pth.damaged")
+    outputs.checkpoint.replace(aside)
+    say(f"{outputs.checkpoint}: {fault}; kept as {aside.name}, and the image starts over")
+
+
+def write_losses(path: Path, losses: list[float], recipe: Recipe) -> None:
+    """Write the loss of every iteration, counted from 1, as a table."""
+    rows = [f"{i + 1},{recipe.loss_name(i)},{value!r}\n" for i, value in enumerate(losses)]
+    write_whole(path, "".join(["iteration,loss,value\n", *rows]).encode())
 
 
 def write_network(

@@ -2,32 +2,38 @@
 
 import platform
 import time
-from dataclasses import asdict, replace
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from networks.fcn import KnownKernel
+from utils.checkpoint import CheckpointError
 from utils.cli import Options
-from utils.closing import report
-from utils.command import DataError, describe
-from utils.deblur import (
-    Restoration,
-    Start,
-    check_arguments,
-    choose_device,
-    collapsed_to_black,
-    deblur,
-    draw_start,
-)
+from utils.command import Interrupted, describe
+from utils.deblur import Restoration, State, check_arguments, choose_device
 from utils.experiment import Experiment
-from utils.files import sha256, write_json, write_whole
+from utils.files import find_leftovers, sha256, write_json, write_whole
 from utils.images import read_photograph, scale_kernel, write_png
+from utils.interrupt import Signals
+from utils.locks import HeldElsewhereError, hold
+from utils.memory import out_of_memory
 from utils.progress import image_bar, iteration_bar, say
-from utils.recipe import NONBLIND, Recipe
-from utils.results import Outputs, is_finished, prepare_folder, write_network
+from utils.restore import Stage, Task, restore
+from utils.results import (
+    Outputs,
+    find_progress,
+    prepare_folder,
+    set_aside,
+    write_losses,
+    write_network,
+)
+
+OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --recipe quick"
 
 
 def restore_all(options: Options, experiment: Experiment) -> int:
@@ -51,21 +57,46 @@ def restore_all(options: Options, experiment: Experiment) -> int:
         If the results folder cannot be written.
     """
     prepare_folder(options.save_path)
+    leftovers = find_leftovers(options.save_path)
     failures: dict[str, str] = {}
-    with image_bar(len(options.images)) as bar:
-        for path in options.images:
-            try:
-                restore_one(path, options, experiment)
-            except Exception as error:  # whatever one image's fault, the others go on
-                failures[path.stem] = describe(error)
-                say(f"{path.stem}: failed: {failures[path.stem]}")
-            bar.update()
+    waiting = options.images
+    how_to_go_on = "the same command " + ("starts anew" if options.overwrite else "goes on")
+    with Signals(how_to_go_on) as signals, image_bar(len(options.images)) as bar:
+        while waiting:
+            held = []
+            for path in waiting:
+                try:
+                    restore_one(path, options, experiment, signals, leftovers)
+                except HeldElsewhereError:
+                    held.append(path)
+                    continue
+                except Exception as error:  # whatever one image's fault, the others go on
+                    failures[path.stem] = OUT_OF_MEMORY if out_of_memory(error) else describe(error)
+                    say(f"{path.stem}: failed: {failures[path.stem]}")
+                signals.check()
+                bar.update()
+            if len(held) == len(waiting):
+                break
+            waiting = held  # once more: their holders may have died
 
-    report(options, experiment, failures)
+        # It brings Matplotlib and SciPy, which take a second of every start.
+        from utils.closing import report
+
+        # One process at a time, so that the last picture shows what all have done.
+        with ExitStack() as stack:
+            with suppress(OSError):  # the report will tell if the folder cannot be written
+                stack.enter_context(hold(options.save_path / ".overview.lock", wait=True))
+            report(options, experiment, failures, {path.stem for path in waiting})
     return 1 if failures else 0
 
 
-def restore_one(path: Path, options: Options, experiment: Experiment) -> None:
+def restore_one(
+    path: Path,
+    options: Options,
+    experiment: Experiment,
+    signals: Signals,
+    leftovers: dict[str, list[Path]],
+) -> None:
     """Restore one image and write its results, or say that it was done before.
 
     Parameters
@@ -76,33 +107,40 @@ def restore_one(path: Path, options: Options, experiment: Experiment) -> None:
         Recipe, folder and the like.
     experiment : Experiment
         What the script says about its images.
+    signals : Signals
+        What may end the work.
+    leftovers : dict of str to list of Path
+        Temporary files that were there before this run (see `utils.files.find_leftovers`).
 
     Raises
     ------
+    HeldElsewhereError
+        If another process is at work on the image.
+    Interrupted
+        If a signal came; the image's state is then in a checkpoint.
     DataError
         If the image cannot be used, or results of other settings stand in the way.
     ValueError, FloatingPointError
         See `utils.deblur.deblur`.
     """
-    job = Job(path, options, experiment)
-    if not options.overwrite and is_finished(job.outputs, job.settings, job.files):
-        say(f"{path.stem}: done before with these settings, skipped")
-        return
-
-    check_arguments(job.blurry, job.kernel_size, options.recipe, options.save_frequency)
-    start = None
-    if experiment.start:
-        start = experiment.start(path.stem, job.blurry.shape, job.kernel_size)
-    restoration = job.optimise(options.recipe, start)
-    if experiment.rescue and collapsed_to_black(restoration.image, job.blurry):
-        say(f"{path.stem}: collapsed to black, restored again with the kernel that was found")
-        restoration = job.rescue(restoration.kernel)
-        if collapsed_to_black(restoration.image, job.blurry):
-            raise DataError(
-                f"{job.outputs.image} collapsed to black, and again with the kernel that was found;"
-                " try another --seed or --kernel_size"
-            )
-    job.finish()
+    with hold(Outputs(options.save_path, path.stem).lock):
+        job = Job(path, options, experiment, signals)
+        job.clean_up(leftovers)
+        if options.overwrite:
+            finished, checkpoint = False, None
+            job.outputs.checkpoint.unlink(missing_ok=True)
+        else:
+            finished, checkpoint = find_progress(job.outputs, job.settings, job.files)
+        if finished:
+            say(f"{path.stem}: done before with these settings, skipped")
+            return
+        check_arguments(job.blurry, job.kernel_size, options.recipe, options.save_frequency)
+        try:
+            job.restore(checkpoint)
+        except CheckpointError as error:
+            set_aside(job.outputs, error)
+            job.restore(None)
+        job.finish()
 
 
 class Job:
@@ -116,10 +154,14 @@ class Job:
         Recipe, folder and the like.
     experiment : Experiment
         What the script says about its images.
+    signals : Signals
+        What may end the work.
     """
 
-    def __init__(self, path: Path, options: Options, experiment: Experiment) -> None:
-        self.options, self.experiment = options, experiment
+    def __init__(
+        self, path: Path, options: Options, experiment: Experiment, signals: Signals
+    ) -> None:
+        self.options, self.experiment, self.signals = options, experiment, signals
         self.photograph = read_photograph(path)
         self.blurry = experiment.luminance(self.photograph)
         self.kernel_size = options.kernel_size or experiment.kernel_size(path.stem)
@@ -129,7 +171,6 @@ class Job:
         self.files += [self.outputs.file(f"_{letter}net.pth") for letter in experiment.networks]
         if "kernel" not in self.given:
             self.files.append(self.outputs.kernel)
-        self.began = time.perf_counter()
         self.settings = {
             **asdict(options.recipe),
             "milestones": list(options.recipe.milestones),
@@ -154,46 +195,76 @@ class Job:
                 "numpy": np.__version__,
             },
         }
+        self.recipe = options.recipe  # of the optimisation in work
+        self.bar = tqdm(disable=True)
+        self.last_checkpoint = time.monotonic()
+        self.keeps = True  # as far as is known
+        self.kept: int | None = None  # iterations done in the checkpoint that is there
 
-    def optimise(self, recipe: Recipe, start: Start | None) -> Restoration:
+    def clean_up(self, leftovers: dict[str, list[Path]]) -> None:
+        """Remove what a killed process left: who holds the lock knows that no other writes."""
+        own = [self.outputs.record, self.outputs.losses, self.outputs.checkpoint, *self.files]
+        for file in own:
+            for leftover in leftovers.get(file.name, []):
+                leftover.unlink(missing_ok=True)
+
+    def restore(self, checkpoint: bytes | None) -> None:
         """Fit the networks under a bar, and write what they give at each save point."""
-        with iteration_bar(self.outputs.name, recipe.num_iter) as bar:
-
-            def show(done: int, loss: float) -> None:
-                bar.set_postfix_str(f"{recipe.loss_name(done - 1)} {loss:.5f}", refresh=False)
-                bar.update(done - bar.n)
-
-            return deblur(
-                self.blurry,
-                self.kernel_size,
-                recipe,
-                seed=self.options.seed,
-                device=self.options.device,
-                start=start,
-                save_every=self.options.save_frequency,
-                on_save=lambda restoration: self.save(restoration, recipe),
-                on_progress=show,
-            )
-
-    def rescue(self, kernel: np.ndarray) -> Restoration:
-        """Restore the image again, with the kernel that was found for it."""
-        recipe = self.options.recipe
-        recipe = replace(NONBLIND, channels=recipe.channels, scales=recipe.scales)
-        reached = {key: self.record[key] for key in ("iterations_done", "loss", "final_loss")}
-        self.record["rescued_from"] = {"fault": "collapsed to black", **reached}
-        self.record["rescue_recipe"] = asdict(recipe)
-        start = draw_start(
-            self.blurry.shape, self.kernel_size, recipe, self.options.seed, kernel=kernel
+        task = Task(
+            self.blurry,
+            self.kernel_size,
+            self.options.recipe,
+            self.options.seed,
+            self.settings,
+            self.experiment.rescue,
+            self.start if self.experiment.start else None,
         )
-        return self.optimise(recipe, start)
+        try:
+            with self.signals.postponed():
+                restore(
+                    task,
+                    device=self.options.device,
+                    checkpoint=checkpoint,
+                    save_every=self.options.save_frequency,
+                    on_stage=self.begin,
+                    on_save=self.save,
+                    checkpoint_due=self.checkpoint_due,
+                    on_checkpoint=self.keep,
+                    on_progress=self.show,
+                )
+        finally:
+            self.bar.close()
 
-    def save(self, restoration: Restoration, recipe: Recipe) -> None:
+    def start(self) -> State:
+        """Ask the script what the optimisation starts from."""
+        return self.experiment.start(self.outputs.name, self.blurry.shape, self.kernel_size)
+
+    def begin(self, stage: Stage) -> None:
+        """Record which optimisation of the image begins, or goes on."""
+        name, self.recipe = self.outputs.name, stage.recipe
+        if stage.rescued_from:
+            self.record["rescued_from"] = stage.rescued_from
+            self.record["rescue_recipe"] = asdict(stage.recipe)
+        if stage.iterations_done:
+            self.kept = stage.iterations_done
+            say(f"{name}: goes on from iteration {stage.iterations_done}")
+        elif stage.rescued_from:
+            say(f"{name}: collapsed to black, restored again with the kernel that was found")
+        self.bar.close()
+        self.bar = iteration_bar(name, stage.recipe.num_iter, stage.iterations_done)
+
+    def show(self, done: int, loss: float) -> None:
+        """Bring the bar forward."""
+        self.bar.set_postfix_str(f"{self.recipe.loss_name(done - 1)} {loss:.5f}", refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def save(self, restoration: Restoration, seconds: float) -> None:
         """Write what was reached: images, kernel, networks, and the record of it."""
         done = len(restoration.losses)
         self.record["iterations_done"] = done
-        self.record["loss"] = recipe.loss_name(done - 1)
+        self.record["loss"] = self.recipe.loss_name(done - 1)
         self.record["final_loss"] = restoration.losses[-1]
-        self.record["seconds"] = round(time.perf_counter() - self.began, 2)
+        self.record["seconds"] = round(seconds, 2)
         # The record goes first, and says that the result is not finished: whenever the run is
         # killed, no record claims more than the files beside it hold.
         write_json(self.outputs.record, self.record)
@@ -206,11 +277,38 @@ class Job:
             if not isinstance(network, KnownKernel):
                 path = self.outputs.file(f"_{letter}net.pth")
                 write_network(path, network, self.blurry.shape, self.settings)
+        write_losses(self.outputs.losses, restoration.losses, self.recipe)
+
+    def checkpoint_due(self) -> bool:
+        """Tell whether it is time for a checkpoint, or a signal has come."""
+        elapsed = time.monotonic() - self.last_checkpoint
+        return elapsed >= self.options.checkpoint_seconds or self.signals.received is not None
+
+    def keep(self, checkpoint: bytes, iterations_done: int) -> None:
+        """Write a checkpoint; then, if a signal has come, raise an Interrupted that tells so."""
+        try:
+            write_whole(self.outputs.checkpoint, checkpoint)
+            self.kept, self.keeps = iterations_done, True
+        except OSError as error:  # the work itself is unharmed
+            if self.keeps:
+                say(f"{self.outputs.name}: no checkpoint at iteration {iterations_done}: {error}")
+            self.keeps = False
+        self.last_checkpoint = time.monotonic()
+        if self.signals.received is not None:
+            raise Interrupted(self.signals.received, self.how_to_go_on())
+
+    def how_to_go_on(self) -> str:
+        """Tell what a run does after this one was interrupted."""
+        if self.kept is None:
+            return f"the same command starts {self.outputs.name} over"
+        command = "the same command" + " without --overwrite" * self.options.overwrite
+        return f"{command} goes on from iteration {self.kept} of {self.outputs.name}"
 
     def finish(self) -> None:
         """Record that the results are complete, and say so."""
         self.record["finished"] = True
         write_json(self.outputs.record, self.record)
+        self.outputs.checkpoint.unlink(missing_ok=True)
         say(
             "{}: {iterations_done} iterations in {seconds:.0f} s, {loss} {final_loss:.5f}".format(
                 self.outputs.name, **self.record

@@ -1,0 +1,26 @@
+"""Short runs of the real script, and what two of them must have in common."""
+
+import json
+
+import torch
+
+
+def options(images, results, *more):
+    return [
+        "--data_path", str(images), "--save_path", str(results), "--recipe", "quick",
+        "--num_iter", "8", "--save_frequency", "3", "--device", "cpu", *map(str, more),
+    ]  # fmt: skip
+
+
+def results_of(folder, name):
+    """What must be the same: all but the seconds."""
+    content = {}
+    for suffix in ("_x.png", "_k.png", "_loss.csv"):
+        content[suffix] = (folder / f"{name}{suffix}").read_bytes()
+    for letter in "xk":
+        saved = torch.load(folder / f"{name}_{letter}net.pth", weights_only=True)
+        for key, tensor in saved["state_dict"].items():
+            content[f"{letter} {key}"] = tensor.numpy().tobytes()
+    record = json.loads((folder / f"{name}.json").read_text())
+    del record["seconds"]
+    return content | {"record": record}
