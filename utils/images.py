@@ -4,19 +4,23 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
 from utils.colors import FULL_RANGE
 from utils.command import DataError
 from utils.files import write_whole
+from utils.opencv import MOST_PIXELS, cv2, decoders_output
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+# How a file of each format begins: TIFF in either byte order, and those for more than 4 GiB.
+SIGNATURES = (PNG, JPEG, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"RIFF")
+MOST_BYTES = 2**30  # of a file: twice what MOST_PIXELS take with alpha and 16 bits a channel
+PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
+SCAN = b"\xff\xda"  # begins a scan in a JPEG; an honest one has some ten
+MOST_SCANS = 500  # each takes its time for the whole image, however few bytes it has
 EIGHT_BITS = np.dtype(np.uint8)
-
-# A file that cannot be decoded gets our one line, not a page of OpenCV's log.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -137,18 +141,8 @@ def read_photograph(path: str | Path) -> Photograph:
     OSError
         If it cannot be read at all.
     """
-    content = Path(path).read_bytes()
-    try:
-        encoded = np.frombuffer(content, np.uint8)
-        image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if content else None
-    except cv2.error:
-        image = None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{path}: not an image that can be read; give an intact PNG, JPEG, TIFF, BMP or WebP "
-            "file with 8 or 16 bits a channel"
-        )
-    image = upright(image, content)
+    image, exif = decode(path)
+    image = upright(image, exif)
     depth = image.dtype
     image = image / float(np.iinfo(depth).max)
     if image.ndim == 2:
@@ -161,28 +155,121 @@ def read_photograph(path: str | Path) -> Photograph:
     return Photograph(pixels[..., 0] if is_gray else pixels, alpha, depth)
 
 
-def upright(image: np.ndarray, content: bytes) -> np.ndarray:
-    """Turn an image as its file's EXIF orientation says.
+def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
+    """Decode an image file as it is stored.
+
+    Parameters
+    ----------
+    path : str or Path
+        See `read_photograph`.
+
+    Returns
+    -------
+    image : (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 array
+        Gray, or blue, green and red, and alpha.
+    exif : bytes
+        What a camera recorded; nothing where OpenCV has obeyed it by itself.
+
+    Raises
+    ------
+    DataError
+        If the file is no such image, or a larger one than the limits allow.
+    OSError
+        If it cannot be read at all.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise DataError(f"{path}: neither a file nor a link to one; give an image file")
+    with Path(path).open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB; crop or shrink the image")
+    image, metadata, fault = None, {}, ""
+    try:
+        if content.startswith(PNG):
+            content = pixel_chunks(content)
+        if content.startswith(JPEG) and content.count(SCAN) > MOST_SCANS:
+            raise DataError(
+                f"{path}: of more than {MOST_SCANS} scans, where a JPEG has some ten; save it anew"
+            )
+        if content.startswith(SIGNATURES):
+            with decoders_output() as lines:
+                image, kinds, parts = cv2.imdecodeWithMetadata(
+                    np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED
+                )
+            metadata = dict(zip(kinds, parts, strict=True))
+            fault = next((line for line in lines if "JPEG" in line), "")
+    except (cv2.error, MemoryError) as error:
+        if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
+            raise DataError(
+                f"{path}: of more than {MOST_PIXELS} pixels; crop or shrink it, or set the "
+                "environment variable OPENCV_IO_MAX_IMAGE_PIXELS to what you need"
+            ) from error
+        if getattr(error, "code", cv2.Error.StsNoMem) == cv2.Error.StsNoMem:
+            raise DataError(
+                f"{path}: takes more memory than there is; crop or shrink it"
+            ) from error
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{path}: not an image that can be read; give an intact PNG, JPEG, TIFF, BMP or WebP "
+            "file with 8 or 16 bits a channel"
+        )
+    if fault:
+        # Other formats fail when data is missing or wrong; of a JPEG something always comes out.
+        raise DataError(
+            f"{path}: damaged ({fault}); fetch it again or, if it looks right, save it anew"
+        )
+    return image, bytes(metadata.get(cv2.IMAGE_METADATA_EXIF, b""))
+
+
+def pixel_chunks(content: bytes) -> bytes:
+    """Reduce a PNG file to the chunks that its pixels and their orientation need.
+
+    The others may unpack to gigabytes, or claim them, and some make libpng print warnings.
+
+    Parameters
+    ----------
+    content : bytes
+        A PNG file.
+
+    Returns
+    -------
+    bytes
+        The same image; nothing where a chunk is longer than what is left of the file.
+    """
+    reduced, position, kind = bytearray(PNG), len(PNG), b""
+    while kind != b"IEND":
+        length = int.from_bytes(content[position : position + 4], "big")
+        kind = content[position + 4 : position + 8]
+        end = position + 12 + length  # with length, kind and checksum
+        if end > len(content):
+            return b""
+        if kind in PIXEL_CHUNKS:
+            reduced += content[position:end]
+        position = end
+    return bytes(reduced)
+
+
+def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
+    """Turn an image as its EXIF orientation says.
 
     Parameters
     ----------
     image : (H, W, ...) array
         The pixels as they are stored.
-    content : bytes
-        The file that they were read from.
+    exif : bytes
+        A file's EXIF block; it may be empty.
 
     Returns
     -------
     (H, W, ...) or (W, H, ...) array
-        The image as it is meant to be seen; unchanged where the file does not say.
+        The image as it is meant to be seen; unchanged where the block does not say.
     """
+    block = Image.Exif()
     try:
-        with Image.open(io.BytesIO(content)) as file:
-            if file.format == "TIFF":
-                return image  # OpenCV has turned it
-            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return image  # what only OpenCV can read is taken as it is stored
+        block.load(exif)
+        orientation = block.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # some five types, by the place of the damage: stored upright, then
+        return image
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
