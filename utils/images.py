@@ -1,6 +1,7 @@
 """Image and kernel files as arrays in [0, 1], and what their names mean. No torch in here."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +10,11 @@ from PIL import ExifTags, Image
 
 from utils.colors import FULL_RANGE
 from utils.command import DataError
+from utils.decoding import decode
 from utils.files import write_whole
-from utils.opencv import MOST_PIXELS, cv2, decoders_output
+from utils.opencv import cv2
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-# How a file of each format begins: TIFF in either byte order, and those for more than 4 GiB.
-SIGNATURES = (PNG, JPEG, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"RIFF")
-MOST_BYTES = 2**30  # of a file: twice what MOST_PIXELS take with alpha and 16 bits a channel
-PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
-SCAN = b"\xff\xda"  # begins a scan in a JPEG; an honest one has some ten
-MOST_SCANS = 500  # each takes its time for the whole image, however few bytes it has
 EIGHT_BITS = np.dtype(np.uint8)
 
 
@@ -126,8 +121,8 @@ def read_photograph(path: str | Path) -> Photograph:
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel. The orientation that a
-        camera recorded is applied.
+        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel, within the limits of
+        `utils.decoding`. The orientation that a camera recorded is applied.
 
     Returns
     -------
@@ -137,12 +132,30 @@ def read_photograph(path: str | Path) -> Photograph:
     Raises
     ------
     DataError
-        If the file is not such an image.
+        If the file is not such an image, or there is too little memory for it.
     OSError
         If it cannot be read at all.
     """
-    image, exif = decode(path)
-    image = upright(image, exif)
+    try:
+        image, exif = decode(path)
+        return make_photograph(upright(image, exif))
+    except MemoryError as error:
+        raise DataError(f"{path}: takes more memory than is free; crop or shrink it") from error
+
+
+def make_photograph(image: np.ndarray) -> Photograph:
+    """Scale what OpenCV has decoded to [0, 1], and part it into pixels and alpha.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 array
+        Gray, or blue, green and red, and alpha.
+
+    Returns
+    -------
+    Photograph
+        The same.
+    """
     depth = image.dtype
     image = image / float(np.iinfo(depth).max)
     if image.ndim == 2:
@@ -153,100 +166,6 @@ def read_photograph(path: str | Path) -> Photograph:
     # OpenCV reads gray with alpha as color that is gray.
     is_gray = (pixels == pixels[..., :1]).all()
     return Photograph(pixels[..., 0] if is_gray else pixels, alpha, depth)
-
-
-def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
-    """Decode an image file as it is stored.
-
-    Parameters
-    ----------
-    path : str or Path
-        See `read_photograph`.
-
-    Returns
-    -------
-    image : (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 array
-        Gray, or blue, green and red, and alpha.
-    exif : bytes
-        What a camera recorded; nothing where OpenCV has obeyed it by itself.
-
-    Raises
-    ------
-    DataError
-        If the file is no such image, or a larger one than the limits allow.
-    OSError
-        If it cannot be read at all.
-    """
-    if Path(path).exists() and not Path(path).is_file():
-        raise DataError(f"{path}: neither a file nor a link to one; give an image file")
-    with Path(path).open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB; crop or shrink the image")
-    image, metadata, fault = None, {}, ""
-    try:
-        if content.startswith(PNG):
-            content = pixel_chunks(content)
-        if content.startswith(JPEG) and content.count(SCAN) > MOST_SCANS:
-            raise DataError(
-                f"{path}: of more than {MOST_SCANS} scans, where a JPEG has some ten; save it anew"
-            )
-        if content.startswith(SIGNATURES):
-            with decoders_output() as lines:
-                image, kinds, parts = cv2.imdecodeWithMetadata(
-                    np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED
-                )
-            metadata = dict(zip(kinds, parts, strict=True))
-            fault = next((line for line in lines if "JPEG" in line), "")
-    except (cv2.error, MemoryError) as error:
-        if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
-            raise DataError(
-                f"{path}: of more than {MOST_PIXELS} pixels; crop or shrink it, or set the "
-                "environment variable OPENCV_IO_MAX_IMAGE_PIXELS to what you need"
-            ) from error
-        if getattr(error, "code", cv2.Error.StsNoMem) == cv2.Error.StsNoMem:
-            raise DataError(
-                f"{path}: takes more memory than there is; crop or shrink it"
-            ) from error
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{path}: not an image that can be read; give an intact PNG, JPEG, TIFF, BMP or WebP "
-            "file with 8 or 16 bits a channel"
-        )
-    if fault:
-        # Other formats fail when data is missing or wrong; of a JPEG something always comes out.
-        raise DataError(
-            f"{path}: damaged ({fault}); fetch it again or, if it looks right, save it anew"
-        )
-    return image, bytes(metadata.get(cv2.IMAGE_METADATA_EXIF, b""))
-
-
-def pixel_chunks(content: bytes) -> bytes:
-    """Reduce a PNG file to the chunks that its pixels and their orientation need.
-
-    The others may unpack to gigabytes, or claim them, and some make libpng print warnings.
-
-    Parameters
-    ----------
-    content : bytes
-        A PNG file.
-
-    Returns
-    -------
-    bytes
-        The same image; nothing where a chunk is longer than what is left of the file.
-    """
-    reduced, position, kind = bytearray(PNG), len(PNG), b""
-    while kind != b"IEND":
-        length = int.from_bytes(content[position : position + 4], "big")
-        kind = content[position + 4 : position + 8]
-        end = position + 12 + length  # with length, kind and checksum
-        if end > len(content):
-            return b""
-        if kind in PIXEL_CHUNKS:
-            reduced += content[position:end]
-        position = end
-    return bytes(reduced)
 
 
 def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
@@ -266,8 +185,10 @@ def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
     """
     block = Image.Exif()
     try:
-        block.load(exif)
-        orientation = block.get(ExifTags.Base.Orientation, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            block.load(exif)
+            orientation = block.get(ExifTags.Base.Orientation, 1)
     except Exception:  # some five types, by the place of the damage: stored upright, then
         return image
     if orientation in (5, 6, 7, 8):

@@ -5,6 +5,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from utils.command import printable
+
 SECONDS_BETWEEN_LINES = 30
 
 
@@ -60,7 +62,7 @@ def iteration_bar(name: str, total: int) -> tqdm:
     if sys.stderr.isatty():
         return tqdm(
             total=total,
-            desc=name,
+            desc=printable(name),
             unit="it",
             bar_format="{percentage:3.0f}%|{bar}| " + state,
             dynamic_ncols=True,
@@ -68,7 +70,7 @@ def iteration_bar(name: str, total: int) -> tqdm:
         )
     return tqdm(
         total=total,
-        desc=name,
+        desc=printable(name),
         unit="it",
         bar_format=state,
         file=Lines(sys.stderr),
@@ -79,4 +81,4 @@ def iteration_bar(name: str, total: int) -> tqdm:
 
 def say(message: str) -> None:
     """Write a line to stderr without tearing a bar apart."""
-    tqdm.write(message, file=sys.stderr)
+    tqdm.write(printable(message), file=sys.stderr)
