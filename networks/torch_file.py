@@ -81,10 +81,12 @@ def read_torch_file(path: str | Path) -> TorchFile:
     OSError
         If it cannot be read.
     """
-    with Path(path).open("rb") as file:
-        whole = file.read(MOST_BYTES + 1)
-    if len(whole) > MOST_BYTES:
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError("not a file")  # but a folder, or a pipe that may never end
+    if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES >> 20} MiB, as no network of this project is")
+    whole = path.read_bytes()
     if not whole:
         raise ValueError("empty")
     return read_zip(whole) if whole.startswith(b"PK") else read_legacy(whole)

@@ -91,11 +91,9 @@ def read_content(path: Path) -> bytes:
     """Read a file of at most `MOST_BYTES`, and nothing that would never end, such as a pipe."""
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: not a file; give an image file")
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+    if path.stat().st_size > MOST_BYTES:
         raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB; crop or shrink the image")
-    return content
+    return path.read_bytes()
 
 
 def pixel_chunks(content: bytes) -> bytes:
