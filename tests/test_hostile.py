@@ -364,7 +364,7 @@ def test_a_thousand_bad_images_are_each_named_once(tmp_path, run_script):
 
 def test_panels_of_the_closing_picture_are_small():
     assert shrink(np.full((2000, 3000, 3), 0.5)).shape == (208, 312, 3)
-    assert shrink(np.full((1, 3000), 0.5)).tolist() == [[0.5] * 312]
+    assert shrink(np.full((1, 3000), 0.5)) == pytest.approx(np.full((1, 312), 0.5))
     small = np.zeros((312, 40))
     assert shrink(small) is small
 

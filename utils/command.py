@@ -5,6 +5,7 @@ command itself was wrong.
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -71,8 +72,9 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
         its output is not read to the end, it ends without a word and with status 1.
     """
     program = os.path.basename(sys.argv[0])
-    # A name that the output's encoding lacks is no reason to end without the table.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the output's encoding lacks is no reason to end without the table.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
