@@ -13,13 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from statistic.metrics import BORDER, STEP, comp_upto_shift, crop, search_shift
 from utils.command import Parser, UsageError, run_program
+from utils.opencv import cv2
 
 MAXSHIFT = 10
 

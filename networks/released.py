@@ -287,8 +287,8 @@ def fill(network: SkipNetwork | KernelNetwork, saved: SavedNetwork) -> None:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Begin the message of a ValueError with the file at fault."""
+    """Begin the message of a ValueError with the file at fault, and end it with the remedy."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {error}; give another file") from error

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ MOST_PICKLE_BYTES = 2**24  # of a file outside its storages; Gx takes 0.3 MB
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 VERSION = 1001
+NUMPY_TYPES = {torch.float32: "<f4", torch.int64: "<i8"}
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,17 @@ class TorchFile:
 
     def tensor(self, stored: StoredTensor) -> Tensor:
         """Copy a tensor of the content, on the CPU whatever device it was on."""
-        numbers = torch.frombuffer(
-            bytearray(self.storages[stored.storage.key]), dtype=stored.storage.dtype
+        # A view first: of a large storage that many tensors share, each copies its own numbers.
+        numbers = np.frombuffer(
+            self.storages[stored.storage.key], NUMPY_TYPES[stored.storage.dtype]
         )
-        view = numbers.as_strided(stored.size, stored.stride, stored.offset)
-        return view.clone(memory_format=torch.contiguous_format)
+        view = np.lib.stride_tricks.as_strided(
+            numbers[stored.offset :],
+            stored.size,
+            [step * numbers.itemsize for step in stored.stride],
+            writeable=False,
+        )
+        return torch.from_numpy(np.array(view, order="C"))
 
 
 def read_torch_file(path: str | Path) -> TorchFile:
@@ -73,10 +81,12 @@ def read_torch_file(path: str | Path) -> TorchFile:
     OSError
         If it cannot be read.
     """
-    with Path(path).open("rb") as file:
-        whole = file.read(MOST_BYTES + 1)
-    if len(whole) > MOST_BYTES:
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError("not a file")  # but a folder, or a pipe that may never end
+    if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES >> 20} MiB, as no network of this project is")
+    whole = path.read_bytes()
     if not whole:
         raise ValueError("empty")
     return read_zip(whole) if whole.startswith(b"PK") else read_legacy(whole)

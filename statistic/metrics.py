@@ -6,9 +6,10 @@ PSNR, SSIM with automatic downsampling, the alignment by a common shift, and the
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy import fft, linalg
+
+from utils.opencv import cv2
 
 BORDER = 15  # pixels of the truth that are not compared, on every side
 STEP = 4  # shifts to a pixel: the search goes by quarters

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import utils.opencv  # noqa: F401  before any test imports cv2, which then has its limit
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 

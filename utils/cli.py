@@ -229,8 +229,10 @@ def find_images(paths: list[str], only: str | None, where_to_get: str) -> list[P
             if not found:
                 raise DataError(f"{path}: no images in this folder; {where_to_get}")
             images += found
-        elif path.exists():
+        elif path.is_file():
             images.append(path)
+        elif path.exists():
+            raise DataError(f"{path}: neither a file nor a folder; {where_to_get}")
         else:
             raise DataError(f"{path}: no such folder or file; {where_to_get}")
     if only is not None:

@@ -11,7 +11,7 @@ from utils.cli import Options
 from utils.command import DataError, describe, printable
 from utils.experiment import Experiment
 from utils.images import find_truth, read_gray, read_image
-from utils.overview import MOST_ROWS, Panels, draw_overview
+from utils.overview import MOST_ROWS, Panels, draw_overview, shrink
 from utils.progress import say
 from utils.results import Outputs
 
@@ -104,6 +104,8 @@ def look_at(path: Path, options: Options, experiment: Experiment) -> tuple[dict[
     if experiment.color_suffix and outputs.file(experiment.color_suffix).is_file():
         restored = read_image(outputs.file(experiment.color_suffix))
     kernel = read_gray(experiment.given(path.stem).get("kernel", outputs.kernel))
+    blurry, restored = shrink(blurry), shrink(restored)
+    truth = None if truth is None else shrink(truth)
     return record, Panels(path.stem, blurry, restored, truth, kernel, before, after)
 
 

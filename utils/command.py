@@ -5,6 +5,7 @@ command itself was wrong, 128 and a signal's number that it was interrupted.
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -50,21 +51,30 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        message = " ".join(message.split())
+        message = printable(" ".join(message.split()))
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def describe(error: Exception) -> str:
     """Put an exception in one line; its type is told where the message alone may say little."""
-    message = " ".join(str(error).split())
-    if isinstance(error, (DataError, ValueError, ArithmeticError, OSError)):
+    if isinstance(error, (DataError, UsageError)):
+        return printable(str(error))  # one line but for the names of files in it
+    message = printable(" ".join(str(error).split()))
+    if isinstance(error, (ValueError, ArithmeticError, OSError)):
         return message
     return f"{type(error).__name__}: {message}"
 
 
 def printable(text: str) -> str:
-    """Replace what no encoding can print, such as a file name's bytes that are not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Escape what would tear a line or move the cursor, and what no encoding can print.
+
+    File names may have anything in them: line ends, a terminal's control sequences, bytes that
+    are not UTF-8.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:
@@ -78,17 +88,20 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
         its output is not read to the end, it ends without a word and with status 1.
     """
     program = os.path.basename(sys.argv[0])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the output's encoding lacks is no reason to end without the table.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
     except UsageError as error:
-        status, message = 2, f"{error} (see {program} --help)"
+        status, message = 2, f"{describe(error)} (see {program} --help)"
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python would try to flush the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (DataError, OSError) as error:
-        status, message = 1, str(error)
+        status, message = 1, describe(error)
     except Interrupted as interrupted:
         print(f"{program}: interrupted; {printable(str(interrupted))}", file=sys.stderr)
         sys.exit(128 + interrupted.number)
@@ -96,5 +109,5 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
         status, message = 128 + signal.SIGINT, "interrupted"
     else:
         sys.exit(status)
-    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program}: error: {message}", file=sys.stderr)
     sys.exit(status)

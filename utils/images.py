@@ -1,22 +1,21 @@
 """Image and kernel files as arrays in [0, 1], and what their names mean. No torch in here."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
 from utils.colors import FULL_RANGE
 from utils.command import DataError
+from utils.decoding import decode
 from utils.files import write_whole
+from utils.opencv import cv2
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 EIGHT_BITS = np.dtype(np.uint8)
-
-# A file that cannot be decoded gets our one line, not a page of OpenCV's log.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -122,8 +121,8 @@ def read_photograph(path: str | Path) -> Photograph:
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel. The orientation that a
-        camera recorded is applied.
+        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel, within the limits of
+        `utils.decoding`. The orientation that a camera recorded is applied.
 
     Returns
     -------
@@ -133,22 +132,30 @@ def read_photograph(path: str | Path) -> Photograph:
     Raises
     ------
     DataError
-        If the file is not such an image.
+        If the file is not such an image, or there is too little memory for it.
     OSError
         If it cannot be read at all.
     """
-    content = Path(path).read_bytes()
     try:
-        encoded = np.frombuffer(content, np.uint8)
-        image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if content else None
-    except cv2.error:
-        image = None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{path}: not an image that can be read; give an intact PNG, JPEG, TIFF, BMP or WebP "
-            "file with 8 or 16 bits a channel"
-        )
-    image = upright(image, content)
+        image, exif = decode(path)
+        return make_photograph(upright(image, exif))
+    except MemoryError as error:
+        raise DataError(f"{path}: takes more memory than is free; crop or shrink it") from error
+
+
+def make_photograph(image: np.ndarray) -> Photograph:
+    """Scale what OpenCV has decoded to [0, 1], and part it into pixels and alpha.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 array
+        Gray, or blue, green and red, and alpha.
+
+    Returns
+    -------
+    Photograph
+        The same.
+    """
     depth = image.dtype
     image = image / float(np.iinfo(depth).max)
     if image.ndim == 2:
@@ -161,28 +168,29 @@ def read_photograph(path: str | Path) -> Photograph:
     return Photograph(pixels[..., 0] if is_gray else pixels, alpha, depth)
 
 
-def upright(image: np.ndarray, content: bytes) -> np.ndarray:
-    """Turn an image as its file's EXIF orientation says.
+def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
+    """Turn an image as its EXIF orientation says.
 
     Parameters
     ----------
     image : (H, W, ...) array
         The pixels as they are stored.
-    content : bytes
-        The file that they were read from.
+    exif : bytes
+        A file's EXIF block; it may be empty.
 
     Returns
     -------
     (H, W, ...) or (W, H, ...) array
-        The image as it is meant to be seen; unchanged where the file does not say.
+        The image as it is meant to be seen; unchanged where the block does not say.
     """
+    block = Image.Exif()
     try:
-        with Image.open(io.BytesIO(content)) as file:
-            if file.format == "TIFF":
-                return image  # OpenCV has turned it
-            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return image  # what only OpenCV can read is taken as it is stored
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            block.load(exif)
+            orientation = block.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # some five types, by the place of the damage: stored upright, then
+        return image
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from utils.command import printable
 from utils.files import write_whole
+from utils.opencv import cv2
 
 matplotlib.use("Agg")
 
@@ -44,6 +45,15 @@ class Panels:
     kernel: np.ndarray
     before: tuple[float, float] | None
     after: tuple[float, float] | None
+
+
+def shrink(image: np.ndarray) -> np.ndarray:
+    """Reduce an image to a panel's pixels, so that many photographs fit into memory at once."""
+    factor = INCHES * DOTS_PER_INCH / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    height, width = (max(1, round(factor * side)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def draw_overview(path: str | Path, rows: list[Panels]) -> None:

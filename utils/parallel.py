@@ -9,9 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
-import cv2
-
 from utils.command import DataError
+from utils.opencv import cv2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

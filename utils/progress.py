@@ -5,6 +5,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from utils.command import printable
+
 SECONDS_BETWEEN_LINES = 30
 
 
@@ -63,7 +65,7 @@ def iteration_bar(name: str, total: int, done: int = 0) -> tqdm:
         return tqdm(
             total=total,
             initial=done,
-            desc=name,
+            desc=printable(name),
             unit="it",
             bar_format="{percentage:3.0f}%|{bar}| " + state,
             dynamic_ncols=True,
@@ -72,7 +74,7 @@ def iteration_bar(name: str, total: int, done: int = 0) -> tqdm:
     return tqdm(
         total=total,
         initial=done,
-        desc=name,
+        desc=printable(name),
         unit="it",
         bar_format=state,
         file=Lines(sys.stderr),
@@ -83,4 +85,4 @@ def iteration_bar(name: str, total: int, done: int = 0) -> tqdm:
 
 def say(message: str) -> None:
     """Write a line to stderr without tearing a bar apart."""
-    tqdm.write(message, file=sys.stderr)
+    tqdm.write(printable(message), file=sys.stderr)

@@ -1,0 +1,13 @@
+"""OpenCV with the limit of this project: `cv2` is imported from here, for it asks only once."""
+
+import os
+
+# 8192 x 8192: more than the 61 million pixels of today's full-frame cameras, and in color 1.6 GB
+# in the double precision that everything is computed in. OpenCV compares what a file claims with
+# it before it takes any memory for the pixels.
+MOST_PIXELS = os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
+
+import cv2  # noqa: E402
+
+# What is wrong with a file is told in our one line, not in a page of OpenCV's log.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
