@@ -18,7 +18,7 @@ LARGEST_MAP = 2**28
 
 
 @contextmanager
-def freed_memory_kept(largest_map: int) -> Iterator[None]:
+def freed_memory_kept(largest_map: int | None) -> Iterator[None]:
     """Let this process keep the memory that it frees, as long as the context lasts.
 
     Has an effect under the GNU C library only, and where the maps are not too large: at 255 x 255
@@ -27,10 +27,11 @@ def freed_memory_kept(largest_map: int) -> Iterator[None]:
     Parameters
     ----------
     largest_map : int
-        Bytes of the largest map that an iteration makes.
+        Bytes of the largest map that an iteration makes; None if they are made elsewhere.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if largest_map > LARGEST_MAP or not hasattr(library, "mallopt"):
+    small = largest_map is not None and largest_map <= LARGEST_MAP
+    if not (small and hasattr(library, "mallopt")):
         yield
         return
     library.mallopt(M_MMAP_MAX, 0)

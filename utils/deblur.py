@@ -18,6 +18,7 @@ from torch import Tensor
 from networks.fcn import KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork, smallest_input
 from utils.adam import Adam
+from utils.allocator import freed_memory_kept
 from utils.blur import blur, crop_to_blurry
 from utils.losses import SimilarityTo, mse, total_variation
 from utils.recipe import LEVIN, Recipe
@@ -245,46 +246,48 @@ def deblur(
 
     weights = [*adams["gx"].parameters, *adams["gk"].parameters]
     unread: list[Tensor] = []
-    for iteration in range(len(losses), recipe.num_iter):
-        # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
-        noise = torch.empty_like(zx).normal_(generator=noise_generator)
-        noisy_zx = zx + recipe.input_noise * noise
-        x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
-        k = gk(zk)
-        reblurred = blur(x, k)
-        loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
-        if recipe.tv_weight:
-            loss = loss + recipe.tv_weight * total_variation(x)
+    largest_map = zx[0, 0].nbytes * recipe.channels
+    with freed_memory_kept(largest_map if target_device.type == "cpu" else None):
+        for iteration in range(len(losses), recipe.num_iter):
+            # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
+            noise = torch.empty_like(zx).normal_(generator=noise_generator)
+            noisy_zx = zx + recipe.input_noise * noise
+            x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
+            k = gk(zk)
+            reblurred = blur(x, k)
+            loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
+            if recipe.tv_weight:
+                loss = loss + recipe.tv_weight * total_variation(x)
 
-        gradients = torch.autograd.grad(loss, weights)
-        image_rate, kernel_rate = recipe.learning_rates(iteration)
-        adams["gx"].step(gradients[: len(adams["gx"].parameters)], image_rate)
-        adams["gk"].step(gradients[len(adams["gx"].parameters) :], kernel_rate)
+            gradients = torch.autograd.grad(loss, weights)
+            image_rate, kernel_rate = recipe.learning_rates(iteration)
+            adams["gx"].step(gradients[: len(adams["gx"].parameters)], image_rate)
+            adams["gk"].step(gradients[len(adams["gx"].parameters) :], kernel_rate)
 
-        done = iteration + 1
-        unread.append(loss.detach())
-        saves = done % save_every == 0 or done == recipe.num_iter
-        # The last iteration's image cannot be had again from the state after it.
-        checkpoints = done < recipe.num_iter and checkpoint_due is not None and checkpoint_due()
-        if saves or checkpoints or done % CHECK_EVERY[target_device.type] == 0:
-            latest = torch.stack(unread).tolist()
-            unread.clear()
-            if not all(map(math.isfinite, latest)):
-                raise FloatingPointError(f"the loss became {latest[-1]} by iteration {done}")
-            losses += latest
-            if on_progress:
-                on_progress(done, losses[-1])
-        if saves:
-            image = crop_to_blurry(x.detach(), kernel_size)[0, 0].cpu().numpy()
-            kernel = k.detach()[0, 0].cpu().numpy()
-            restoration = Restoration(image, kernel, gx, gk, list(losses))
-            if on_save:
-                on_save(restoration)
-        if checkpoints and on_checkpoint:
-            state.noise_state = noise_generator.get_state()
-            state.noise_device = target_device.type
-            state.moments = {name: adam.state() for name, adam in adams.items()}
-            on_checkpoint(state)
+            done = iteration + 1
+            unread.append(loss.detach())
+            saves = done % save_every == 0 or done == recipe.num_iter
+            # The last iteration's image cannot be had again from the state after it.
+            checkpoints = done < recipe.num_iter and checkpoint_due is not None and checkpoint_due()
+            if saves or checkpoints or done % CHECK_EVERY[target_device.type] == 0:
+                latest = torch.stack(unread).tolist()
+                unread.clear()
+                if not all(map(math.isfinite, latest)):
+                    raise FloatingPointError(f"the loss became {latest[-1]} by iteration {done}")
+                losses += latest
+                if on_progress:
+                    on_progress(done, losses[-1])
+            if saves:
+                image = crop_to_blurry(x.detach(), kernel_size)[0, 0].cpu().numpy()
+                kernel = k.detach()[0, 0].cpu().numpy()
+                restoration = Restoration(image, kernel, gx, gk, list(losses))
+                if on_save:
+                    on_save(restoration)
+            if checkpoints and on_checkpoint:
+                state.noise_state = noise_generator.get_state()
+                state.noise_device = target_device.type
+                state.moments = {name: adam.state() for name, adam in adams.items()}
+                on_checkpoint(state)
     return restoration
 
 
