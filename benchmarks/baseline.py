@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.skip import ConvBlock, NonLocalBlock, Scale, SkipNetwork
-from utils.deblur import Start
+from utils.deblur import State
 from utils.losses import C1, C2, WINDOW_SIZE, gaussian_window, total_variation
 from utils.recipe import Recipe
 
 
 def baseline(
-    blurry: np.ndarray, recipe: Recipe, start: Start, device: str = "cpu"
+    blurry: np.ndarray, recipe: Recipe, start: State, device: str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Restore an image, an iteration at a time.
 
@@ -27,7 +27,7 @@ def baseline(
         Gray image with values in [0, 1].
     recipe : Recipe
         The schedule.
-    start : Start
+    start : State
         Random inputs and networks; these are fitted in place.
     device : str
         ``cpu`` or ``cuda``.
@@ -53,9 +53,13 @@ def baseline(
         ]
     )
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(recipe.milestones), 0.5)
-    torch.set_rng_state(start.generator_state)
+    generator = torch.Generator(device)
+    if y.device.type == "cpu":
+        generator.set_state(start.noise_state)
+    else:
+        generator.manual_seed(start.seed)
     for iteration in range(recipe.num_iter):
-        x = image(gx, zx + recipe.input_noise * torch.zeros_like(zx).normal_())
+        x = image(gx, zx + recipe.input_noise * torch.zeros_like(zx).normal_(generator=generator))
         k = gk(zk)
         reblurred = F.conv2d(x, k)
         if recipe.uses_mse(iteration):

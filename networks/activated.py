@@ -22,7 +22,9 @@ def activate(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     return F.leaky_relu_(norm(x), SLOPE)
 
 
-def activated_conv(x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> Tensor:
+def activated_conv(
+    x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d, dtype: torch.dtype | None = None
+) -> Tensor:
     """Normalise a map, apply leaky ReLU, and convolve it by 1 x 1.
 
     Parameters
@@ -33,6 +35,8 @@ def activated_conv(x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> Tensor:
         Of C channels, in training mode.
     conv : Conv2d
         From C to O channels, 1 x 1.
+    dtype : torch.dtype, optional
+        That of the convolution and the result, in place of the map's own.
 
     Returns
     -------
@@ -40,18 +44,25 @@ def activated_conv(x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> Tensor:
         What the convolution gives.
     """
     if x.device.type == "cpu":
-        return sliced_activated_conv(x, norm, conv)
-    return conv(activate(x, norm))
+        return sliced_activated_conv(x, norm, conv, dtype)
+    activated = activate(x, norm)
+    if dtype is None:
+        return conv(activated)
+    with torch.autocast(x.device.type, enabled=False):
+        return conv(activated.to(dtype))
 
 
-def sliced_activated_conv(x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d) -> Tensor:
+def sliced_activated_conv(
+    x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d, dtype: torch.dtype | None = None
+) -> Tensor:
     """Do as `activated_conv` does, and keep nothing but the map for the gradients."""
     mean, variance = torch.batch_norm_update_stats(
         x.detach(), norm.running_mean, norm.running_var, norm.momentum
     )
     norm.num_batches_tracked += 1
+    rstd = (variance + norm.eps).rsqrt()
     return SlicedActivatedConv.apply(
-        x, norm.weight, norm.bias, mean, (variance + norm.eps).rsqrt(), conv.weight, conv.bias
+        x, norm.weight, norm.bias, mean, rstd, conv.weight, conv.bias, dtype or x.dtype
     )
 
 
@@ -59,39 +70,38 @@ class SlicedActivatedConv(torch.autograd.Function):
     """`activated_conv`, given the statistics of the map, through which the gradients reach too."""
 
     @staticmethod
-    def forward(ctx, x, gamma, beta, mean, rstd, weight, bias):
+    def forward(ctx, x, gamma, beta, mean, rstd, weight, bias, dtype):
         ctx.save_for_backward(x, gamma, beta, mean, rstd, weight)
         scale, shift = gamma * rstd, beta - mean * gamma * rstd
-        filters, bias = weight.flatten(1).mT.to(x.dtype), bias.to(x.dtype)
+        filters, bias = weight.flatten(1).mT.to(dtype), bias.to(dtype)
         out = torch.empty(
-            (1, weight.shape[0], *x.shape[2:]),
-            dtype=x.dtype,
-            memory_format=torch.channels_last,
+            (1, weight.shape[0], *x.shape[2:]), dtype=dtype, memory_format=torch.channels_last
         )
         for part, out_part in slices(x, out):
             normed = torch.addcmul(shift, part.to(scale.dtype), scale)
-            torch.addmm(bias, F.leaky_relu_(normed, SLOPE).to(x.dtype), filters, out=out_part)
+            torch.addmm(bias, F.leaky_relu_(normed, SLOPE).to(dtype), filters, out=out_part)
         return out
 
     @staticmethod
     def backward(ctx, grad):
         x, gamma, beta, mean, rstd, weight = ctx.saved_tensors
         scale, shift = gamma * rstd, beta - mean * gamma * rstd
-        filters = weight.flatten(1).to(x.dtype)
+        filters = weight.flatten(1).to(grad.dtype)
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad_normed = torch.empty_like(x)
         grad_filters = torch.zeros_like(weight).flatten(1)
         for part, grad_part, out in slices(x, grad, grad_normed):
             normed = torch.addcmul(shift, part.to(scale.dtype), scale)
-            activated = F.leaky_relu_(normed, SLOPE).to(x.dtype)
+            activated = F.leaky_relu_(normed, SLOPE).to(grad.dtype)
             grad_filters += grad_part.mT @ activated
-            torch.mm(grad_part, filters, out=out)
-            aten.leaky_relu_backward(out, activated, SLOPE, True, grad_input=out)
+            grad_activated = grad_part @ filters
+            out.copy_(aten.leaky_relu_backward(grad_activated, activated, SLOPE, True))
         grad_x, grad_gamma, grad_beta = aten.native_batch_norm_backward(
             grad_normed, x, gamma, None, None, mean, rstd, True, 0.0, [True] * 3
         )
         grad_bias = grad.sum((0, 2, 3), dtype=beta.dtype)
-        return grad_x, grad_gamma, grad_beta, None, None, grad_filters.view_as(weight), grad_bias
+        grad_weight = grad_filters.view_as(weight)
+        return grad_x, grad_gamma, grad_beta, None, None, grad_weight, grad_bias, None
 
 
 def slices(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -171,4 +171,6 @@ class SkipNetwork(nn.Module):
             x = activate(scale.up(skipped.pop(), x), scale.mix.norm)
         top = self.scales[0]
         x = top.up(skipped.pop(), x)
-        return torch.sigmoid(activated_conv(x, top.mix.norm, self.output))
+        # The image needs more digits than the maps.
+        image = activated_conv(x, top.mix.norm, self.output, dtype=self.output.weight.dtype)
+        return torch.sigmoid(image)

@@ -230,6 +230,8 @@ class UpsampledMoments(torch.autograd.Function):
     @staticmethod
     def forward(ctx, low, height, width):
         rows, columns = enlarging(low.shape[2], height), enlarging(low.shape[3], width)
+        ctx.dtype = low.dtype
+        low = low.to(torch.promote_types(low.dtype, torch.float32))
         ctx.count = height * width
         weights = (rows.sum(0)[:, None] * columns.sum(0)).to(low)
         mean = (low * weights).sum((0, 2, 3)) / ctx.count
@@ -243,7 +245,8 @@ class UpsampledMoments(torch.autograd.Function):
     def backward(ctx, grad_mean, grad_variance):
         form, weights = ctx.saved_tensors
         grad = form * (2 / ctx.count * grad_variance)[:, None, None]
-        return grad.addcmul_(weights, (grad_mean / ctx.count)[:, None, None]), None, None
+        grad.addcmul_(weights, (grad_mean / ctx.count)[:, None, None])
+        return grad.to(ctx.dtype), None, None
 
 
 def tridiagonal(x: Tensor, matrix: Tensor, dim: int) -> Tensor:

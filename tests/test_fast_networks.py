@@ -88,7 +88,9 @@ def test_gradients_by_differences():
     def statistics_as_functions(x, gamma, beta, weight, bias):
         mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
         rstd = (variance + 1e-5).rsqrt()
-        return SlicedActivatedConv.apply(x, gamma, beta, mean.detach(), rstd.detach(), weight, bias)
+        return SlicedActivatedConv.apply(
+            x, gamma, beta, mean.detach(), rstd.detach(), weight, bias, x.dtype
+        )
 
     assert torch.autograd.gradcheck(
         statistics_as_functions, (x, norm.weight, norm.bias, layer.weight, layer.bias)

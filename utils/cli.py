@@ -9,6 +9,7 @@ from pathlib import Path
 
 from utils.command import DataError, Parser
 from utils.deblur import choose_device
+from utils.precision import PRECISIONS, choose_precision
 from utils.images import list_images
 from utils.recipe import Recipe, recipes
 
@@ -37,6 +38,8 @@ class Options:
         The random seed.
     device : str
         A device that is there (see `utils.deblur.choose_device`).
+    precision : str
+        ``fp32``, ``tf32`` or ``bf16`` (see `utils.precision.choose_precision`).
     overwrite : bool
         Whether what is there is restored again, from the start, with whatever settings it was made.
     given : argparse.Namespace
@@ -52,6 +55,7 @@ class Options:
     checkpoint_seconds: float
     seed: int
     device: str
+    precision: str
     overwrite: bool
     given: argparse.Namespace
 
@@ -143,6 +147,9 @@ def parse_options(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (auto)"
     )
     parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of Gx (auto)"
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="restore again what is there, with any settings"
     )
     if add_options:
@@ -168,9 +175,13 @@ def parse_options(
         if any(size < 3 or size % 2 == 0 for size in given.kernel_size):
             parser.error(f"--kernel_size {shown}: must be odd and 3 or more")
     try:
-        choose_device(given.device)
+        device = choose_device(given.device)
     except ValueError as error:
         parser.error(f"--device: {error}")
+    try:
+        precision = choose_precision(given.precision, device)
+    except ValueError as error:
+        parser.error(f"--precision: {error}")
 
     remedy = where_to_get if given.data_path == [data_path] else "give another --data_path"
     images = find_images(given.data_path, given.only, remedy)
@@ -195,6 +206,7 @@ def parse_options(
         checkpoint_seconds=given.checkpoint_seconds,
         seed=given.seed,
         device=given.device,
+        precision=precision,
         overwrite=given.overwrite,
         given=given,
     )

@@ -21,6 +21,7 @@ from utils.adam import Adam
 from utils.allocator import freed_memory_kept
 from utils.blur import blur, crop_to_blurry
 from utils.losses import SimilarityTo, mse, total_variation
+from utils.precision import choose_precision, computing_in
 from utils.recipe import LEVIN, Recipe
 
 INPUT_CHANNELS = 8
@@ -170,6 +171,7 @@ def deblur(
     *,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "auto",
     start: State | None = None,
     save_every: int = 100,
     on_save: Callable[[Restoration], None] | None = None,
@@ -192,6 +194,8 @@ def deblur(
         same bits again (with the same number of threads).
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (see `choose_device`).
+    precision : str
+        ``auto``, ``fp32``, ``tf32`` or ``bf16`` (see `utils.precision.choose_precision`).
     start : State, optional
         Where to start from in place of what the seed gives: drawn by `draw_start`, or reached
         before. Its precision, float32 or float64, becomes that of the optimisation, and it is
@@ -226,6 +230,7 @@ def deblur(
     """
     check_arguments(blurry, kernel_size, recipe, save_every)
     target_device = choose_device(device)
+    precision = choose_precision(precision, target_device)
     state = start or draw_start(blurry.shape, kernel_size, recipe, seed)
     losses = state.losses
     if len(losses) >= recipe.num_iter:
@@ -252,7 +257,8 @@ def deblur(
             # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
             noise = torch.empty_like(zx).normal_(generator=noise_generator)
             noisy_zx = zx + recipe.input_noise * noise
-            x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
+            with computing_in(precision, target_device):
+                x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
             k = gk(zk)
             reblurred = blur(x, k)
             loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)

@@ -35,6 +35,8 @@ class Task:
         The schedule.
     seed : int
         The random seed.
+    precision : str
+        ``fp32``, ``tf32`` or ``bf16``.
     settings : dict
         All that decides the result, to be kept in checkpoints.
     rescue : bool
@@ -47,6 +49,7 @@ class Task:
     kernel_size: tuple[int, int]
     recipe: Recipe
     seed: int
+    precision: str
     settings: dict[str, Any]
     rescue: bool = False
     start: Callable[[], State] | None = None
@@ -149,6 +152,7 @@ def restore(
             task.kernel_size,
             recipe,
             device=device,
+            precision=task.precision,
             start=state,
             save_every=save_every,
             on_save=save,

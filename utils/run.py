@@ -61,6 +61,7 @@ def restore_all(options: Options, experiment: Experiment) -> int:
     failures: dict[str, str] = {}
     waiting = options.images
     how_to_go_on = "the same command " + ("starts anew" if options.overwrite else "goes on")
+    say(f"on {device_name(options.device)} in {options.precision}")
     with Signals(how_to_go_on) as signals, image_bar(len(options.images)) as bar:
         while waiting:
             held = []
@@ -176,6 +177,7 @@ class Job:
             "milestones": list(options.recipe.milestones),
             "kernel_size": list(self.kernel_size),
             "seed": options.seed,
+            "precision": options.precision,
             "luma_range": [experiment.luma_range.black, experiment.luma_range.white],
             "color_suffix": experiment.color_suffix,
             "rescue": experiment.rescue,
@@ -215,6 +217,7 @@ class Job:
             self.kernel_size,
             self.options.recipe,
             self.options.seed,
+            self.options.precision,
             self.settings,
             self.experiment.rescue,
             self.start if self.experiment.start else None,
