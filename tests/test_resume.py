@@ -68,7 +68,7 @@ def checkpoints(task, at, earlier=None):
 
 @pytest.mark.parametrize("stops", [[1], [3], [5, 6, 7], [9], [11], list(range(1, 12))])
 def test_resumed_at_any_iteration_it_ends_with_the_same_bits(blurry, uninterrupted, stops):
-    task = Task(blurry, (5, 3), TINY, 0, {})
+    task = Task(blurry, (5, 3), TINY, 0, "fp32", {})
     checkpoint = None
     for stop in stops:
         checkpoint = checkpoints(task, stop, checkpoint)
@@ -80,7 +80,7 @@ def test_a_rescue_is_resumed(blurry, stop, monkeypatch):
     monkeypatch.setattr("utils.restore.NONBLIND", replace(NONBLIND, num_iter=5))
     verdicts = iter([])
     monkeypatch.setattr("utils.restore.collapsed_to_black", lambda *_: next(verdicts))
-    task = Task(blurry, (5, 3), replace(TINY, num_iter=4), 0, {}, rescue=True)
+    task = Task(blurry, (5, 3), replace(TINY, num_iter=4), 0, "fp32", {}, rescue=True)
     verdicts = iter([True, False])
     expected = restore(task, device="cpu")
 
@@ -108,7 +108,7 @@ def test_the_seconds_of_earlier_runs_count(blurry):
     state = draw_start(blurry.shape, (5, 3), TINY)
     checkpoint = pack_checkpoint(state, {}, seconds=1000.0, rescued_from=None)
     seconds = []
-    task = Task(blurry, (5, 3), TINY, 0, {})
+    task = Task(blurry, (5, 3), TINY, 0, "fp32", {})
     restore(task, device="cpu", checkpoint=checkpoint, on_save=lambda _, s: seconds.append(s))
     assert 1000 < seconds[-1] < 1100
 

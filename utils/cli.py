@@ -9,8 +9,8 @@ from pathlib import Path
 
 from utils.command import DataError, Parser
 from utils.deblur import choose_device
-from utils.precision import PRECISIONS, choose_precision
 from utils.images import list_images
+from utils.precision import PRECISIONS, choose_precision
 from utils.recipe import Recipe, recipes
 
 

@@ -1,0 +1,132 @@
+"""Show that speed does not cost quality: restore the same images in the authors' way and in ours.
+
+    python benchmarks/quality.py --recipe quick
+    python benchmarks/quality.py --recipe quick --crop 128 --only 'im[1-4]_kernel5_img'
+    python benchmarks/quality.py --only im1_kernel1_img --device cuda
+
+The authors' way is benchmarks/baseline.py, in float32; both start from the same seed. PSNR and
+SSIM are taken up to a shift. Each restoration is kept in --save_path with its scores, so the same
+command goes on after what is there; another seed or precision is another restoration.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.baseline import baseline
+from benchmarks.machine import describe_machine
+from selfdeblur_levin import kernel_size
+from statistic.metrics import comp_upto_shift
+from utils.blur import crop_to_blurry
+from utils.cli import find_images
+from utils.command import DataError, Parser, UsageError, run_program
+from utils.deblur import choose_device, deblur, draw_start
+from utils.files import write_json
+from utils.images import find_truth, read_gray, scale_kernel, to_uint8, write_png
+from utils.precision import PRECISIONS, choose_precision
+from utils.recipe import LEVIN, Recipe, recipes
+
+
+def main(arguments: list[str]) -> int:
+    parser = Parser(__doc__)
+    parser.add_argument("--data_path", default="datasets/levin", help="images, gt/ beside them")
+    parser.add_argument("--save_path", type=Path, default=Path("results/quality"))
+    parser.add_argument("--only", metavar="GLOB", help="only the names that match")
+    parser.add_argument("--recipe", choices=recipes(LEVIN), default="default")
+    parser.add_argument("--num_iter", type=int, help="change the recipe's length")
+    parser.add_argument("--crop", type=int, help="take so many pixels square from the middle")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours (auto)")
+    options = parser.parse_args(arguments)
+    if options.crop is not None and options.crop < 64:
+        raise UsageError(f"--crop {options.crop}: must be 64 or more")
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    recipe = recipes(LEVIN)[options.recipe]
+    recipe = replace(recipe, num_iter=options.num_iter or recipe.num_iter)
+    images = find_images([options.data_path], options.only, "give another --data_path")
+    options.save_path.mkdir(parents=True, exist_ok=True)
+
+    print(f"{describe_machine(device)}; {options.recipe}, {recipe.num_iter} iterations\n")
+    print(f"| image | PSNR baseline | {precision} | SSIM baseline | {precision} | s | s |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    scores = []
+    for path in images:
+        pair = [
+            restored(path, which, recipe, options, str(device)) for which in ("baseline", precision)
+        ]
+        scores.append([*(r["psnr"] for r in pair), *(r["ssim"] for r in pair)])
+        seconds = [f"{r['seconds']:.0f}" for r in pair]
+        print(f"| {path.stem} | {cells(scores[-1])} | {' | '.join(seconds)} |", flush=True)
+    mean = np.mean(scores, axis=0)
+    print(f"| mean of {len(scores)} | {cells(mean)} | | |")
+    print(f"\nmean difference: {mean[1] - mean[0]:+.2f} dB, {mean[3] - mean[2]:+.4f} SSIM")
+    return 0
+
+
+def restored(
+    path: Path, which: str, recipe: Recipe, options: argparse.Namespace, device: str
+) -> dict[str, Any]:
+    """Restore and score one image in one way, or read what is there of it."""
+    crop = f"_crop{options.crop}" if options.crop else ""
+    name = f"{path.stem}{crop}_{which}_{options.recipe}{recipe.num_iter}_seed{options.seed}"
+    file = options.save_path / f"{name}.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    truth_path = find_truth(path)
+    if truth_path is None:
+        raise DataError(f"{path}: no truth in gt/ beside it")
+    blurry, truth = (middle(read_gray(p), options.crop) for p in (path, truth_path))
+    size = kernel_size(path.stem)
+    start = draw_start(blurry.shape, size, recipe, options.seed)
+    began = time.perf_counter()
+    with tqdm(total=recipe.num_iter, desc=name, leave=False, mininterval=5) as bar:
+        if which == "baseline":
+            for state in baseline(blurry, recipe, start, device):
+                bar.update()
+            image = crop_to_blurry(state[0], size)[0, 0].cpu().numpy()
+            kernel = state[1][0, 0].cpu().numpy()
+        else:
+
+            def show(done: int, loss: float) -> None:
+                bar.update(done - bar.n)
+
+            result = deblur(
+                blurry, size, recipe, device=device, precision=which, start=start, on_progress=show
+            )
+            image, kernel = result.image, result.kernel
+    seconds = time.perf_counter() - began
+    image = to_uint8(image) / 255
+    psnr, ssim, *_ = comp_upto_shift(image, truth)
+    write_png(file.with_suffix(".png"), image)
+    write_png(file.with_name(f"{name}_k.png"), scale_kernel(kernel))
+    record = {"psnr": psnr, "ssim": ssim, "seconds": round(seconds, 1), "recipe": asdict(recipe)}
+    write_json(file, record)
+    return record
+
+
+def middle(image: np.ndarray, size: int | None) -> np.ndarray:
+    """Cut a square out of the middle of an image."""
+    if size is None:
+        return image
+    top, left = ((length - size) // 2 for length in image.shape)
+    return image[top : top + size, left : left + size]
+
+
+def cells(scores: list[float]) -> str:
+    """Format PSNR and SSIM of both ways for the table."""
+    psnrs, ssims = scores[:2], scores[2:]
+    return " | ".join([*(f"{psnr:.2f}" for psnr in psnrs), *(f"{ssim:.4f}" for ssim in ssims)])
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,127 @@
+"""Compare one iteration's time and memory with those of the authors' way (benchmarks/baseline.py).
+
+    python benchmarks/step.py
+    python benchmarks/step.py --cases 255x255/11 512x512/31 --rounds 5 --threads 1
+
+Both run in turns in one process, on noise of the given size, with the loss 1 - SSIM. The times are
+medians over all iterations but the first of each turn, with their quartiles. Peak memory is that
+of a process of its own in two iterations (on CUDA: of what PyTorch has allocated).
+"""
+
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.baseline import baseline
+from benchmarks.machine import describe_machine
+from utils.command import Parser, UsageError, run_program
+from utils.deblur import CHECK_EVERY, choose_device, deblur, draw_start
+from utils.precision import PRECISIONS, choose_precision
+from utils.recipe import LEVIN
+
+CASES = ["255x255/11", "255x255/27", "512x512/31", "768x1024/75"]
+
+
+def main(arguments: list[str]) -> int:
+    parser = Parser(__doc__)
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="HxW/K", help="sizes")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each (%(default)s)")
+    parser.add_argument("--iterations", type=int, default=3, help="of a turn (%(default)s)")
+    parser.add_argument("--threads", type=int, help="of the CPU (as many as there are cores)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours (auto)")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    cases = [parse_case(case) for case in options.cases]
+
+    print(f"{describe_machine(device)}; ours in {precision}\n")
+    print("| image / kernel | baseline, s | ours, s | ratio | baseline, GB | ours, GB | ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, case in zip(options.cases, cases, strict=True):
+        seconds = {"baseline": [], "ours": []}
+        for _ in range(options.rounds):
+            for which, durations in seconds.items():
+                durations += run(which, *case, str(device), precision, options.iterations)
+        medians = [np.median(durations) for durations in seconds.values()]
+        peaks = []
+        for which in seconds:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                arguments = (which, *case, str(device), precision, torch.get_num_threads())
+                peaks.append(pool.apply(peak, arguments) / 1e9)
+        cells = [name, *map(spread, seconds.values()), f"{medians[0] / medians[1]:.2f}"]
+        cells += [f"{peaks[0]:.2f}", f"{peaks[1]:.2f}", f"{peaks[1] / peaks[0]:.2f}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+    return 0
+
+
+def parse_case(case: str) -> tuple[int, int, int]:
+    """Read height, width and kernel size."""
+    try:
+        height, width, kernel = map(int, case.replace("/", "x").split("x"))
+    except ValueError as error:
+        raise UsageError(f"--cases {case}: write HEIGHTxWIDTH/KERNEL, as in {CASES[0]}") from error
+    return height, width, kernel
+
+
+def run(
+    which: str, height: int, width: int, kernel: int, device: str, precision: str, iterations: int
+) -> list[float]:
+    """Run one turn of one of the two, and give the seconds of its iterations but the first.
+
+    On a GPU they are means over as many iterations as pass between two looks at the loss.
+    """
+    every = CHECK_EVERY[torch.device(device).type]
+    recipe = replace(LEVIN, num_iter=(iterations + 1) * every, mse_iterations=0)
+    blurry = np.random.default_rng(0).random((height, width))
+    times = []
+
+    def note(done: int, loss: float) -> None:
+        times.append(time.perf_counter())
+
+    if which == "ours":
+        deblur(
+            blurry,
+            (kernel, kernel),
+            recipe,
+            device=device,
+            precision=precision,
+            save_every=recipe.num_iter,
+            on_progress=note,
+        )
+    else:
+        start = draw_start(blurry.shape, (kernel, kernel), recipe)
+        for done, (_, _, loss) in enumerate(baseline(blurry, recipe, start, device), 1):
+            if done % every == 0:
+                note(done, loss.item())
+    return list(np.diff(times) / every)
+
+
+def spread(durations: list[float]) -> str:
+    """Format the median of durations with their quartiles."""
+    low, median, high = np.percentile(durations, [25, 50, 75])
+    return f"{median:.3f} ({low:.3f} to {high:.3f})"
+
+
+def peak(
+    which: str, height: int, width: int, kernel: int, device: str, precision: str, threads: int
+) -> int:
+    """Give the bytes that two iterations take at most."""
+    torch.set_num_threads(threads)
+    run(which, height, width, kernel, device, precision, iterations=1)
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    run_program(main)
