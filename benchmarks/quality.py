@@ -91,10 +91,11 @@ def restored(
     began = time.perf_counter()
     with tqdm(total=recipe.num_iter, desc=name, leave=False, mininterval=5) as bar:
         if which == "baseline":
-            for state in baseline(blurry, recipe, start, device):
+            for x, k, _ in baseline(blurry, recipe, start, device):
+                latest = x, k
                 bar.update()
-            image = crop_to_blurry(state[0], size)[0, 0].cpu().numpy()
-            kernel = state[1][0, 0].cpu().numpy()
+            image = crop_to_blurry(latest[0], size)[0, 0].cpu().numpy()
+            kernel = latest[1][0, 0].cpu().numpy()
         else:
 
             def show(done: int, loss: float) -> None:
