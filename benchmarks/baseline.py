@@ -41,7 +41,7 @@ def baseline(
     loss : scalar tensor
         The loss.
     """
-    y = torch.as_tensor(blurry, dtype=torch.float32, device=device)[None, None]
+    y = torch.as_tensor(blurry, dtype=start.zx.dtype, device=device)[None, None]
     zx, zk = start.zx.to(device), start.zk.to(device)
     gx, gk = start.gx.to(device), start.gk.to(device)
     window = gaussian_window(y.dtype, y.device)

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import torch
 
+from utils.allocator import LARGEST_MAP
 from utils.command import DataError
 from utils.recipe import Recipe
 
-# What an image takes on top of the process before its first iteration. In float32 and with one
-# thread, `python benchmarks/memory.py` gave 224 MB and 85 B per pixel of Gx's output and channel
-# for 128 channels, and 192 MB and 95 B for 64.
-FIXED_BYTES = 220e6
-BYTES_PER_PIXEL_AND_CHANNEL = 90
+# What an image takes on top of the process before its first iteration, in float32 and with one
+# thread: `python benchmarks/memory.py` gave 159 MB and 61 B per pixel of Gx's output and channel
+# for 128 channels, and 127 MB and 67 B for 64. Where maps are too large to be kept
+# (utils/allocator.py), `python benchmarks/step.py --cases 768x1024/75` gave 38 B.
+FIXED_BYTES = 160e6
+BYTES_KEPT = 66
+BYTES_NOT_KEPT = 42
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/proc/self/cgroup")
@@ -39,8 +42,9 @@ def bytes_needed(image_size: tuple[int, int], kernel_size: tuple[int, int], reci
         Bytes on top of what PyTorch itself takes.
     """
     (height, width), (kh, kw) = image_size, kernel_size
-    pixels = (height + kh - 1) * (width + kw - 1)
-    return int(FIXED_BYTES + BYTES_PER_PIXEL_AND_CHANNEL * recipe.channels * pixels)
+    numbers = recipe.channels * (height + kh - 1) * (width + kw - 1)
+    kept = 4 * numbers <= LARGEST_MAP
+    return int(FIXED_BYTES + (BYTES_KEPT if kept else BYTES_NOT_KEPT) * numbers)
 
 
 def bytes_free() -> int | None:

@@ -1,0 +1,152 @@
+"""The fast path follows the baseline; precision and allocator do what they say; the benchmarks run."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.baseline import baseline
+from tests.conftest import ROOT
+from utils import precision as precision_module
+from utils.allocator import freed_memory_kept
+from utils.deblur import deblur, draw_start
+from utils.images import read_gray
+from utils.precision import bf16_is_faster, choose_precision, computing_in
+from utils.recipe import LEVIN
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fast_path_follows_the_baseline(precision):
+    """Within 2 % over 100 iterations, across the loss switch.
+
+    The learning rate is a hundredth of the recipe's: at 0.01 Adam's first steps multiply any
+    rounding error, and two runs of the baseline itself in float32 and float64 part by more.
+    """
+    recipe = replace(LEVIN, channels=16, num_iter=100, mse_iterations=60, image_rate=1e-4)
+    blurry = read_gray(ROOT / "datasets/sample/im1_kernel5_img.png")[40:104, 30:98]
+    losses = deblur(blurry, (11, 11), recipe, device="cpu", precision=precision).losses
+    start = draw_start(blurry.shape, (11, 11), recipe)
+    expected = [loss.item() for _, _, loss in baseline(blurry, recipe, start)]
+    assert losses == pytest.approx(expected, rel=0.02)
+    assert losses[59] < losses[0] / 2  # it did something
+
+
+def test_fast_path_equals_the_baseline_in_float64():
+    """Iteration by iteration, as long as rounding allows."""
+    recipe = replace(LEVIN, channels=8, num_iter=6, mse_iterations=3, input_noise=0.0)
+    blurry = np.random.default_rng(0).random((35, 42))
+    losses = []
+    for restored in (
+        lambda start: deblur(blurry, (7, 5), recipe, device="cpu", start=start).losses,
+        lambda start: [loss.item() for _, _, loss in baseline(blurry, recipe, start)],
+    ):
+        start = draw_start(blurry.shape, (7, 5), recipe)
+        start.zx, start.zk = start.zx.double(), start.zk.double()
+        start.gx.double()
+        start.gk.double()
+        losses.append(restored(start))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-8)
+
+
+def test_precision_by_name(monkeypatch):
+    monkeypatch.setattr(precision_module, "bf16_is_faster", lambda: True)
+    assert choose_precision("auto", CPU) == "bf16"
+    assert choose_precision("auto", CUDA) == "fp32"
+    monkeypatch.setattr(precision_module, "bf16_is_faster", lambda: False)
+    assert choose_precision("auto", CPU) == "fp32"
+    assert [choose_precision(n, CPU) for n in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert choose_precision("tf32", CUDA) == "tf32"
+    with pytest.raises(ValueError, match="tf32.*CUDA only.*use fp32"):
+        choose_precision("tf32", CPU)
+    with pytest.raises(ValueError, match="fp16.*none of auto, fp32, tf32, bf16"):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize(("seconds", "faster"), [((1.0, 0.5), True), ((1.0, 0.9), False)])
+def test_auto_tries_the_processor(monkeypatch, seconds, faster):
+    """A clock that runs as if the convolutions in float32 and bfloat16 took these seconds."""
+    now = [0.0]
+
+    def conv2d(x, weight):
+        now[0] += seconds[x.dtype == torch.bfloat16]
+
+    monkeypatch.setattr(precision_module.F, "conv2d", conv2d)
+    monkeypatch.setattr(precision_module.time, "perf_counter", lambda: now[0])
+    assert bf16_is_faster.__wrapped__() is faster
+
+
+def test_tf32_is_allowed_in_its_context_only():
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    for precision, allowed in (("fp32", False), ("tf32", True), ("bf16", False)):
+        with computing_in(precision, CPU):
+            assert [backend.allow_tf32 for backend in backends] == [allowed, allowed]
+            assert torch.is_autocast_enabled("cpu") == (precision == "bf16")
+    assert [backend.allow_tf32 for backend in backends] == before
+
+
+FAULTS = """
+import resource, sys
+from dataclasses import replace
+import numpy as np
+from utils import allocator
+from utils.deblur import deblur
+from utils.recipe import LEVIN
+allocator.LARGEST_MAP = int(sys.argv[1])
+faults = []
+def note(done, loss):
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+recipe = replace(LEVIN, scales=1, num_iter=4)
+deblur(np.zeros((260, 260)), (5, 5), recipe, device="cpu", precision="fp32", on_progress=note)
+print(faults[3] - faults[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the GNU C library's allocator")
+def test_freed_memory_is_kept_where_maps_are_small():
+    faults = []
+    for largest_map in (2**28, 0):
+        command = [sys.executable, "-c", FAULTS, str(largest_map)]
+        faults.append(int(subprocess.run(command, cwd=ROOT, capture_output=True).stdout))
+    assert faults[0] < faults[1] / 5  # pages taken anew in two iterations
+
+
+def test_allocator_leaves_an_error_alone():
+    with pytest.raises(RuntimeError, match="inside"), freed_memory_kept(1):
+        raise RuntimeError("inside")
+
+
+def run(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_step_benchmark_prints_its_table():
+    result = run("benchmarks/step.py", "--cases", "40x36/5", "--rounds", "1", "--iterations", "1")
+    assert result.returncode == 0, result.stderr
+    assert "| 40x36/5 | " in result.stdout
+
+
+def test_step_benchmark_names_a_wrong_case():
+    result = run("benchmarks/step.py", "--cases", "255/11")
+    assert result.returncode == 2
+    assert "--cases 255/11: write HEIGHTxWIDTH/KERNEL" in result.stderr
+
+
+def test_quality_benchmark_goes_on_after_what_is_there(tmp_path):
+    command = ["benchmarks/quality.py", "--data_path", "datasets/sample", "--save_path", tmp_path]
+    command += ["--only", "im1_*", "--recipe", "quick", "--num_iter", "2", "--crop", "64"]
+    first = run(*command)
+    assert first.returncode == 0, first.stderr
+    assert "mean difference: " in first.stdout
+    records = sorted(tmp_path.glob("*.json"))
+    assert len(records) == 2
+    changed = json.loads(records[0].read_text()) | {"psnr": 99.0}
+    records[0].write_text(json.dumps(changed))
+    assert "99.00" in run(*command).stdout
