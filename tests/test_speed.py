@@ -1,4 +1,4 @@
-"""The fast path follows the baseline; precision and allocator do what they say; the benchmarks run."""
+"""The fast path follows the baseline; precision, allocator and benchmarks do what they say."""
 
 import json
 import subprocess
