@@ -1,4 +1,4 @@
-"""The line that says on what a benchmark ran."""
+"""What a benchmark says of the machine that it ran on."""
 
 import datetime
 import os
@@ -20,3 +20,12 @@ def describe_machine(device: torch.device) -> str:
         hardware = f"{processor}, {torch.get_num_threads()} threads on {os.cpu_count()} cores"
     software = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
     return f"{hardware}; {software}; {datetime.date.today()}"
+
+
+def peak_memory() -> int:
+    """Give the bytes of memory that this process has had at most (on Linux).
+
+    `resource.getrusage` would count what its parent had when it started this process.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.machine import peak_memory
 from utils.command import Parser, run_program
 from utils.deblur import deblur
 from utils.recipe import LEVIN, QUICK
@@ -29,7 +30,7 @@ def peak(size: int, channels: int) -> int:
     blurry = np.random.default_rng(0).random((size, size))
     before = resident()
     deblur(blurry, (KERNEL, KERNEL), recipe, device="cpu")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return peak_memory() - before
 
 
 def resident() -> int:

@@ -9,7 +9,6 @@ of a process of its own in two iterations (on CUDA: of what PyTorch has allocate
 """
 
 import multiprocessing
-import resource
 import sys
 import time
 from dataclasses import replace
@@ -20,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, peak_memory
 from utils.command import Parser, UsageError, run_program
 from utils.deblur import CHECK_EVERY, choose_device, deblur, draw_start
 from utils.precision import PRECISIONS, choose_precision
@@ -120,7 +119,7 @@ def peak(
     run(which, height, width, kernel, device, precision, iterations=1)
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_memory()
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class SlicedActivatedConv(torch.autograd.Function):
             activated = F.leaky_relu_(normed, SLOPE).to(grad.dtype)
             grad_filters += grad_part.mT @ activated
             grad_activated = grad_part @ filters
-            out.copy_(aten.leaky_relu_backward(grad_activated, activated, SLOPE, True))
+            aten.leaky_relu_backward(grad_activated, activated, SLOPE, True, grad_input=out)
         grad_x, grad_gamma, grad_beta = aten.native_batch_norm_backward(
             grad_normed, x, gamma, None, None, mean, rstd, True, 0.0, [True] * 3
         )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.baseline import image
 from networks.activated import SlicedActivatedConv, activate, sliced_activated_conv
 from networks.skip import SkipNetwork, conv
 from networks.upsampled import AddEdges, BorderStrips, Smoothing, UpsampledMoments, fast_joined_conv
@@ -99,20 +100,22 @@ def test_gradients_by_differences():
 
 @pytest.mark.parametrize("size", [(33, 40), (47, 61)])
 def test_whole_network_in_float32(size):
-    """Values and gradients follow those of the plain network to float32's precision."""
-    from benchmarks.baseline import image
-
-    gx = SkipNetwork(channels=16)
+    """In float32 the fast network is as near to the exact numbers as the plain one is."""
+    torch.manual_seed(0)
+    networks = [SkipNetwork(channels=16)]
+    networks += [copy.deepcopy(networks[0]), copy.deepcopy(networks[0]).double()]
     zx = 0.1 * torch.rand(1, 8, *size)
-    exact = copy.deepcopy(gx).double()
-    fast, plain = gx(zx.contiguous(memory_format=torch.channels_last)), image(exact, zx.double())
-    assert torch.allclose(fast.double(), plain, atol=2e-5)
-    weights = torch.randn_like(fast)
-    of_fast = torch.autograd.grad(fast, list(gx.parameters()), weights)
-    of_plain = torch.autograd.grad(plain, list(exact.parameters()), weights.double())
-    whole = torch.cat([g.flatten() for g in of_plain])
-    error = torch.cat([g.double().flatten() for g in of_fast]) - whole
-    assert error.norm() < 1e-3 * whole.norm()
+    weights = torch.randn(1, 1, *size)
+    images, gradients = [], []
+    for gx, compute in zip(networks, (SkipNetwork.forward, image, image), strict=True):
+        dtype = gx.output.weight.dtype
+        result = compute(gx, zx.to(dtype))
+        of_weights = torch.autograd.grad(result, list(gx.parameters()), weights.to(dtype))
+        images.append(result.detach().double())
+        gradients.append(torch.cat([gradient.double().flatten() for gradient in of_weights]))
+    for of_fast, of_plain, exact in (images, gradients):
+        assert (of_fast - exact).norm() < 3 * (of_plain - exact).norm()
+        assert (of_plain - exact).norm() < 1e-2 * exact.norm()
 
 
 def test_activate_is_leaky():
