@@ -2,7 +2,9 @@
 
 import argparse
 import fnmatch
+import importlib.util
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +39,11 @@ class Options:
         The random seed.
     device : str
         A device that is there (see `utils.deblur.choose_device`).
+    ray : str or None
+        Address of the Ray cluster that computes (see `utils.cluster.Cluster`); None where this
+        process does.
+    gpus_per_image : float
+        How much of a GPU of the cluster one image takes.
     overwrite : bool
         Whether what is there is restored again, from the start, with whatever settings it was made.
     given : argparse.Namespace
@@ -52,6 +59,8 @@ class Options:
     checkpoint_seconds: float
     seed: int
     device: str
+    ray: str | None
+    gpus_per_image: float
     overwrite: bool
     given: argparse.Namespace
 
@@ -143,6 +152,17 @@ def parse_options(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (auto)"
     )
     parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="compute on the Ray cluster HOST:PORT, auto for the one running here; "
+        "without ADDRESS on all cores or GPUs of this machine",
+    )
+    parser.add_argument(
+        "--gpus_per_image", type=float, metavar="X", help="with --ray: share of a GPU, to 1 (1)"
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="restore again what is there, with any settings"
     )
     if add_options:
@@ -167,6 +187,7 @@ def parse_options(
             parser.error(f"--kernel_size {shown}: takes one number, or height and width")
         if any(size < 3 or size % 2 == 0 for size in given.kernel_size):
             parser.error(f"--kernel_size {shown}: must be odd and 3 or more")
+    check_cluster_options(given, parser)
     try:
         choose_device(given.device)
     except ValueError as error:
@@ -195,9 +216,27 @@ def parse_options(
         checkpoint_seconds=given.checkpoint_seconds,
         seed=given.seed,
         device=given.device,
+        ray=given.ray,
+        gpus_per_image=given.gpus_per_image or 1,
         overwrite=given.overwrite,
         given=given,
     )
+
+
+def check_cluster_options(given: argparse.Namespace, parser: Parser) -> None:
+    """End the program if what the command line says about a cluster is wrong."""
+    if given.gpus_per_image is not None and not 0 < given.gpus_per_image <= 1:
+        parser.error(f"--gpus_per_image {given.gpus_per_image}: must be above 0 and at most 1")
+    if given.ray is None:
+        if given.gpus_per_image is not None:
+            parser.error("--gpus_per_image: needs --ray")
+        return
+    if given.ray not in ("local", "auto") and not re.fullmatch(r"[^:/]+:\d+", given.ray):
+        parser.error(f"--ray {given.ray}: is none of HOST:PORT, auto, and no address at all")
+    if given.device not in ("auto", "cpu"):
+        parser.error(f"--device {given.device}: with --ray, Ray chooses the GPU; give auto or cpu")
+    if importlib.util.find_spec("ray") is None:
+        parser.error("--ray: needs Ray: python -m pip install -r requirements-ray.txt")
 
 
 def find_images(paths: list[str], only: str | None, where_to_get: str) -> list[Path]:
