@@ -131,7 +131,7 @@ def parse_options(
         type=int,
         nargs="+",
         metavar="K",
-        help="size, or height and width, in place of what the name says",
+        help="size, or height and width (as the name says)",
     )
     parser.add_argument(
         "--save_frequency",
@@ -156,11 +156,10 @@ def parse_options(
         nargs="?",
         const="local",
         metavar="ADDRESS",
-        help="compute on the Ray cluster HOST:PORT, auto for the one running here; "
-        "without ADDRESS on all cores or GPUs of this machine",
+        help="compute on a Ray cluster, or all of this machine",
     )
     parser.add_argument(
-        "--gpus_per_image", type=float, metavar="X", help="with --ray: share of a GPU, to 1 (1)"
+        "--gpus_per_image", type=float, metavar="X", help="share of a GPU, with --ray (1)"
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="restore again what is there, with any settings"
