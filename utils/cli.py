@@ -2,7 +2,9 @@
 
 import argparse
 import fnmatch
+import importlib.util
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +42,11 @@ class Options:
         A device that is there (see `utils.deblur.choose_device`).
     precision : str
         ``fp32``, ``tf32`` or ``bf16`` (see `utils.precision.choose_precision`).
+    ray : str or None
+        Address of the Ray cluster that computes (see `utils.cluster.Cluster`); None where this
+        process does.
+    gpus_per_image : float
+        How much of a GPU of the cluster one image takes.
     overwrite : bool
         Whether what is there is restored again, from the start, with whatever settings it was made.
     given : argparse.Namespace
@@ -56,6 +63,8 @@ class Options:
     seed: int
     device: str
     precision: str
+    ray: str | None
+    gpus_per_image: float
     overwrite: bool
     given: argparse.Namespace
 
@@ -126,7 +135,7 @@ def parse_options(
         type=int,
         nargs="+",
         metavar="K",
-        help="size, or height and width, in place of what the name says",
+        help="size, or height and width (as the name says)",
     )
     parser.add_argument(
         "--save_frequency",
@@ -148,6 +157,16 @@ def parse_options(
     )
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="arithmetic of Gx (auto)"
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="compute on a Ray cluster, or all of this machine",
+    )
+    parser.add_argument(
+        "--gpus_per_image", type=float, metavar="X", help="share of a GPU, with --ray (1)"
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="restore again what is there, with any settings"
@@ -174,12 +193,17 @@ def parse_options(
             parser.error(f"--kernel_size {shown}: takes one number, or height and width")
         if any(size < 3 or size % 2 == 0 for size in given.kernel_size):
             parser.error(f"--kernel_size {shown}: must be odd and 3 or more")
+    check_cluster_options(given, parser)
     try:
         device = choose_device(given.device)
     except ValueError as error:
         parser.error(f"--device: {error}")
     try:
-        precision = choose_precision(given.precision, device)
+        precision = given.precision
+        if given.ray is None:
+            precision = choose_precision(precision, device)
+        elif precision == "auto":
+            precision = "fp32"  # the same for all machines of the cluster, whatever they are
     except ValueError as error:
         parser.error(f"--precision: {error}")
 
@@ -207,9 +231,27 @@ def parse_options(
         seed=given.seed,
         device=given.device,
         precision=precision,
+        ray=given.ray,
+        gpus_per_image=given.gpus_per_image or 1,
         overwrite=given.overwrite,
         given=given,
     )
+
+
+def check_cluster_options(given: argparse.Namespace, parser: Parser) -> None:
+    """End the program if what the command line says about a cluster is wrong."""
+    if given.gpus_per_image is not None and not 0 < given.gpus_per_image <= 1:
+        parser.error(f"--gpus_per_image {given.gpus_per_image}: must be above 0 and at most 1")
+    if given.ray is None:
+        if given.gpus_per_image is not None:
+            parser.error("--gpus_per_image: needs --ray")
+        return
+    if given.ray not in ("local", "auto") and not re.fullmatch(r"[^:/]+:\d+", given.ray):
+        parser.error(f"--ray {given.ray}: is none of HOST:PORT, auto, and no address at all")
+    if given.device not in ("auto", "cpu"):
+        parser.error(f"--device {given.device}: with --ray, Ray chooses the GPU; give auto or cpu")
+    if importlib.util.find_spec("ray") is None:
+        parser.error("--ray: needs Ray: python -m pip install -r requirements-ray.txt")
 
 
 def find_images(paths: list[str], only: str | None, where_to_get: str) -> list[Path]:

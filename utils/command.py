@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 
@@ -46,7 +47,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description: str) -> None:
         super().__init__(
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            # Room for most options beside their help.
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=29),
             allow_abbrev=False,
         )
 

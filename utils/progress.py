@@ -42,6 +42,25 @@ def image_bar(total: int) -> tqdm:
     )
 
 
+def cluster_bar(total: int) -> tqdm:
+    """Make the bar over all images where many are in work; its postfix shall name these.
+
+    In a file it is a line every `SECONDS_BETWEEN_LINES`.
+    """
+    state = "images: {n_fmt}/{total_fmt}, {elapsed}{postfix}"
+    if sys.stderr.isatty():
+        state = "{percentage:3.0f}%|{bar:10}| " + state
+        return tqdm(total=total, bar_format=state, dynamic_ncols=True, miniters=0)
+    return tqdm(
+        total=total,
+        bar_format=state,
+        file=Lines(sys.stderr),
+        mininterval=SECONDS_BETWEEN_LINES,
+        miniters=0,
+        leave=False,
+    )
+
+
 def iteration_bar(name: str, total: int, done: int = 0) -> tqdm:
     """Make the bar over one image's iterations.
 

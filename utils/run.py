@@ -1,28 +1,28 @@
 """Many images: restore each, record it, skip what is done, report at the end."""
 
-import platform
 import time
-from contextlib import ExitStack, suppress
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
 from networks.fcn import KnownKernel
 from utils.checkpoint import CheckpointError
 from utils.cli import Options
-from utils.command import Interrupted, describe
-from utils.deblur import Restoration, State, check_arguments, choose_device
+from utils.command import Interrupted, describe, printable
+from utils.deblur import Restoration, State, check_arguments
 from utils.experiment import Experiment
 from utils.files import find_leftovers, sha256, write_json, write_whole
 from utils.images import read_photograph, scale_kernel, write_png
 from utils.interrupt import Signals
 from utils.locks import HeldElsewhereError, hold
+from utils.machine import describe_machine
 from utils.memory import out_of_memory
-from utils.progress import image_bar, iteration_bar, say
+from utils.progress import cluster_bar, image_bar, iteration_bar, say
 from utils.restore import Stage, Task, restore
 from utils.results import (
     Outputs,
@@ -32,6 +32,9 @@ from utils.results import (
     write_losses,
     write_network,
 )
+
+if TYPE_CHECKING:
+    from utils.cluster import Cluster
 
 OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --recipe quick"
 
@@ -57,28 +60,17 @@ def restore_all(options: Options, experiment: Experiment) -> int:
         If the results folder cannot be written.
     """
     prepare_folder(options.save_path)
-    leftovers = find_leftovers(options.save_path)
-    failures: dict[str, str] = {}
-    waiting = options.images
-    how_to_go_on = "the same command " + ("starts anew" if options.overwrite else "goes on")
-    say(f"on {device_name(options.device)} in {options.precision}")
-    with Signals(how_to_go_on) as signals, image_bar(len(options.images)) as bar:
-        while waiting:
-            held = []
-            for path in waiting:
-                try:
-                    restore_one(path, options, experiment, signals, leftovers)
-                except HeldElsewhereError:
-                    held.append(path)
-                    continue
-                except Exception as error:  # whatever one image's fault, the others go on
-                    failures[path.stem] = OUT_OF_MEMORY if out_of_memory(error) else describe(error)
-                    say(f"{path.stem}: failed: {failures[path.stem]}")
-                signals.check()
-                bar.update()
-            if len(held) == len(waiting):
-                break
-            waiting = held  # once more: their holders may have died
+    if options.ray is None:
+        say(f"on {describe_machine(options.device)['device']} in {options.precision}")
+    with Signals(how_to_go_on(options)) as signals:
+        with connection(options) as cluster, total_bar(options) as bar:
+            run = Run(options, experiment, signals, bar)
+            waiting = options.images
+            while waiting:
+                held = run.restore(waiting) if cluster is None else run.restore_on(cluster, waiting)
+                if len(held) == len(waiting):
+                    break
+                waiting = held  # once more: their holders may have died
 
         # It brings Matplotlib and SciPy, which take a second of every start.
         from utils.closing import report
@@ -87,61 +79,215 @@ def restore_all(options: Options, experiment: Experiment) -> int:
         with ExitStack() as stack:
             with suppress(OSError):  # the report will tell if the folder cannot be written
                 stack.enter_context(hold(options.save_path / ".overview.lock", wait=True))
-            report(options, experiment, failures, {path.stem for path in waiting})
-    return 1 if failures else 0
+            report(options, experiment, run.failures, {path.stem for path in waiting})
+    return 1 if run.failures else 0
 
 
-def restore_one(
-    path: Path,
-    options: Options,
-    experiment: Experiment,
-    signals: Signals,
-    leftovers: dict[str, list[Path]],
-) -> None:
-    """Restore one image and write its results, or say that it was done before.
+def how_to_go_on(options: Options) -> str:
+    """Tell what a run does after this one was interrupted, where no one image is meant."""
+    if options.ray is None:
+        return "the same command " + ("starts anew" if options.overwrite else "goes on")
+    command = "the same command" + " without --overwrite" * options.overwrite
+    return f"{command} goes on from the last checkpoints"
+
+
+def connection(options: Options) -> AbstractContextManager["Cluster | None"]:
+    """Connect to the cluster that a command line names, if it does."""
+    if options.ray is None:
+        return nullcontext()
+    # Ray is an optional dependency, and takes a second to import.
+    from utils.cluster import Cluster
+
+    return Cluster(options.ray, options.gpus_per_image, options.device)
+
+
+def total_bar(options: Options) -> tqdm:
+    """Make the bar over all images."""
+    make = image_bar if options.ray is None else cluster_bar
+    return make(len(options.images))
+
+
+class Run:
+    """What one command does with many images, here or on a cluster.
 
     Parameters
     ----------
-    path : Path
-        The blurry image.
     options : Options
         Recipe, folder and the like.
     experiment : Experiment
         What the script says about its images.
     signals : Signals
         What may end the work.
-    leftovers : dict of str to list of Path
-        Temporary files that were there before this run (see `utils.files.find_leftovers`).
-
-    Raises
-    ------
-    HeldElsewhereError
-        If another process is at work on the image.
-    Interrupted
-        If a signal came; the image's state is then in a checkpoint.
-    DataError
-        If the image cannot be used, or results of other settings stand in the way.
-    ValueError, FloatingPointError
-        See `utils.deblur.deblur`.
+    bar : tqdm
+        Counts the images.
     """
-    with hold(Outputs(options.save_path, path.stem).lock):
-        job = Job(path, options, experiment, signals)
-        job.clean_up(leftovers)
-        if options.overwrite:
-            finished, checkpoint = False, None
-            job.outputs.checkpoint.unlink(missing_ok=True)
-        else:
-            finished, checkpoint = find_progress(job.outputs, job.settings, job.files)
-        if finished:
-            say(f"{path.stem}: done before with these settings, skipped")
-            return
-        check_arguments(job.blurry, job.kernel_size, options.recipe, options.save_frequency)
-        try:
-            job.restore(checkpoint)
-        except CheckpointError as error:
-            set_aside(job.outputs, error)
-            job.restore(None)
-        job.finish()
+
+    def __init__(
+        self, options: Options, experiment: Experiment, signals: Signals, bar: tqdm
+    ) -> None:
+        self.options, self.experiment, self.signals, self.bar = options, experiment, signals, bar
+        self.leftovers = find_leftovers(options.save_path)
+        self.failures: dict[str, str] = {}  # the reasons by the images' names
+
+    def restore(self, paths: list[Path]) -> list[Path]:
+        """Restore images one after the other; give those that another process is at work on."""
+        held = []
+        for path in paths:
+            try:
+                self.restore_one(path)
+            except HeldElsewhereError:
+                held.append(path)
+                continue
+            except Exception as error:  # whatever one image's fault, the others go on
+                self.fail(path, error)
+            self.signals.check()
+            self.bar.update()
+        return held
+
+    def restore_on(self, cluster: "Cluster", paths: list[Path]) -> list[Path]:
+        """Restore images on a cluster, as many at a time as it has room for.
+
+        Only the computing is done there. Each image in work is a generator, which goes on here by
+        one event of its worker at a time.
+
+        Parameters
+        ----------
+        cluster : Cluster
+            Where to restore.
+        paths : list of Path
+            The blurry images.
+
+        Returns
+        -------
+        list of Path
+            Those that another process is at work on.
+        """
+        held: list[Path] = []
+        queue = deque(paths)
+        jobs: dict[Path, Job] = {}
+        in_work: dict[Path, Iterator[None]] = {}
+        with ExitStack() as stack, self.signals.postponed():
+            while queue or in_work:
+                self.signals.check()
+                if queue and len(in_work) < cluster.room():
+                    path = queue.popleft()
+                    in_work[path] = self.restore_one_on(cluster, path, jobs)
+                    stack.callback(in_work[path].close)
+                else:
+                    cluster.wait(seconds=1)
+                for path, image in list(in_work.items()):
+                    try:
+                        next(image)
+                        continue
+                    except StopIteration:
+                        self.bar.update()
+                    except HeldElsewhereError:
+                        held.append(path)
+                    except Exception as error:  # whatever one image's fault, the others go on
+                        self.fail(path, error)
+                        self.bar.update()
+                    del in_work[path]
+                    jobs.pop(path, None)
+                running = ", ".join(job.stands() for job in jobs.values())
+                self.bar.set_postfix_str(running, refresh=False)
+                self.bar.update(0)
+        return held
+
+    def fail(self, path: Path, error: Exception) -> None:
+        """Note the reason why an image failed, and say it."""
+        reason = OUT_OF_MEMORY if out_of_memory(error) else describe(error)
+        self.failures[path.stem] = reason
+        say(f"{path.stem}: failed: {reason}")
+
+    def restore_one(self, path: Path) -> None:
+        """Restore one image and write its results, or say that it was done before.
+
+        Parameters
+        ----------
+        path : Path
+            The blurry image.
+
+        Raises
+        ------
+        HeldElsewhereError
+            If another process is at work on the image.
+        Interrupted
+            If a signal came; the image's state is then in a checkpoint.
+        DataError
+            If the image cannot be used, or results of other settings stand in the way.
+        ValueError, FloatingPointError
+            See `utils.deblur.deblur`.
+        """
+        with hold(Outputs(self.options.save_path, path.stem).lock):
+            job = Job(path, self.options, self.experiment, self.signals)
+            job.clean_up(self.leftovers)
+            finished, checkpoint = job.find_start()
+            if finished:
+                return
+            try:
+                job.restore(checkpoint)
+            except CheckpointError as error:
+                set_aside(job.outputs, error)
+                job.restore(None)
+            job.finish()
+
+    def restore_one_on(
+        self, cluster: "Cluster", path: Path, jobs: dict[Path, "Job"]
+    ) -> Iterator[None]:
+        """Restore one image as `restore_one` does, on a cluster, in steps that do not block.
+
+        Parameters
+        ----------
+        cluster : Cluster
+            Where to restore.
+        path : Path
+            The blurry image.
+        jobs : dict of Path to Job
+            Gets the image's when a worker begins.
+
+        Yields
+        ------
+        None
+            Whenever other images may have their turn.
+        """
+        with hold(Outputs(self.options.save_path, path.stem).lock):
+            job = Job(path, self.options, self.experiment, self.signals)
+            job.clean_up(self.leftovers)
+            finished, checkpoint = job.find_start()
+            if finished:
+                return
+
+            def begin(stage: Stage) -> None:
+                jobs[path] = job
+                job.begin(stage)
+
+            def lost() -> bytes | None:
+                jobs.pop(path, None)
+                say(f"{job.outputs.name}: its worker died; another takes over")
+                return find_progress(job.outputs, job.settings, job.files)[1]
+
+            def attempt(checkpoint: bytes | None) -> Iterator[None]:
+                return cluster.restore(
+                    job.task(),
+                    checkpoint=checkpoint,
+                    save_every=self.options.save_frequency,
+                    checkpoint_seconds=self.options.checkpoint_seconds,
+                    on_lost=lost,
+                    callbacks={
+                        "on_machine": job.record.update,
+                        "on_stage": begin,
+                        "on_save": job.save,
+                        "on_checkpoint": job.keep,
+                        "on_progress": job.show,
+                    },
+                )
+
+            try:
+                yield from attempt(checkpoint)
+            except CheckpointError as error:
+                set_aside(job.outputs, error)
+                yield from attempt(None)
+            job.finish()
 
 
 class Job:
@@ -190,14 +336,10 @@ class Job:
             "finished": False,
             "recipe": options.recipe_name,
             "settings": self.settings,
-            "device": device_name(options.device),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
+            **describe_machine(options.device),
         }
         self.recipe = options.recipe  # of the optimisation in work
+        self.iterations_done = 0  # of that optimisation
         self.bar = tqdm(disable=True)
         self.last_checkpoint = time.monotonic()
         self.keeps = True  # as far as is known
@@ -210,9 +352,23 @@ class Job:
             for leftover in leftovers.get(file.name, []):
                 leftover.unlink(missing_ok=True)
 
-    def restore(self, checkpoint: bytes | None) -> None:
-        """Fit the networks under a bar, and write what they give at each save point."""
-        task = Task(
+    def find_start(self) -> tuple[bool, bytes | None]:
+        """Tell whether the image is finished, and else the checkpoint to go on from, if any."""
+        if self.options.overwrite:
+            finished, checkpoint = False, None
+            self.outputs.checkpoint.unlink(missing_ok=True)
+        else:
+            finished, checkpoint = find_progress(self.outputs, self.settings, self.files)
+        if finished:
+            say(f"{self.outputs.name}: done before with these settings, skipped")
+        else:
+            options = self.options
+            check_arguments(self.blurry, self.kernel_size, options.recipe, options.save_frequency)
+        return finished, checkpoint
+
+    def task(self) -> Task:
+        """Put together what is to be computed."""
+        return Task(
             self.blurry,
             self.kernel_size,
             self.options.recipe,
@@ -222,17 +378,26 @@ class Job:
             self.experiment.rescue,
             self.start if self.experiment.start else None,
         )
+
+    def restore(self, checkpoint: bytes | None) -> None:
+        """Fit the networks under a bar, and write what they give at each save point."""
+
+        def keep(content: bytes, iterations_done: int) -> None:
+            self.keep(content, iterations_done)
+            if self.signals.received is not None:
+                raise Interrupted(self.signals.received, self.how_to_go_on())
+
         try:
             with self.signals.postponed():
                 restore(
-                    task,
+                    self.task(),
                     device=self.options.device,
                     checkpoint=checkpoint,
                     save_every=self.options.save_frequency,
                     on_stage=self.begin,
                     on_save=self.save,
                     checkpoint_due=self.checkpoint_due,
-                    on_checkpoint=self.keep,
+                    on_checkpoint=keep,
                     on_progress=self.show,
                 )
         finally:
@@ -253,13 +418,20 @@ class Job:
             say(f"{name}: goes on from iteration {stage.iterations_done}")
         elif stage.rescued_from:
             say(f"{name}: collapsed to black, restored again with the kernel that was found")
-        self.bar.close()
-        self.bar = iteration_bar(name, stage.recipe.num_iter, stage.iterations_done)
+        self.iterations_done = stage.iterations_done
+        if self.options.ray is None:  # where many images are in work, one bar tells of all
+            self.bar.close()
+            self.bar = iteration_bar(name, stage.recipe.num_iter, stage.iterations_done)
 
     def show(self, done: int, loss: float) -> None:
         """Bring the bar forward."""
+        self.iterations_done = done
         self.bar.set_postfix_str(f"{self.recipe.loss_name(done - 1)} {loss:.5f}", refresh=False)
         self.bar.update(done - self.bar.n)
+
+    def stands(self) -> str:
+        """Tell how far the image is."""
+        return f"{printable(self.outputs.name)} {self.iterations_done}/{self.recipe.num_iter}"
 
     def save(self, restoration: Restoration, seconds: float) -> None:
         """Write what was reached: images, kernel, networks, and the record of it."""
@@ -288,7 +460,7 @@ class Job:
         return elapsed >= self.options.checkpoint_seconds or self.signals.received is not None
 
     def keep(self, checkpoint: bytes, iterations_done: int) -> None:
-        """Write a checkpoint; then, if a signal has come, raise an Interrupted that tells so."""
+        """Write a checkpoint."""
         try:
             write_whole(self.outputs.checkpoint, checkpoint)
             self.kept, self.keeps = iterations_done, True
@@ -297,8 +469,6 @@ class Job:
                 say(f"{self.outputs.name}: no checkpoint at iteration {iterations_done}: {error}")
             self.keeps = False
         self.last_checkpoint = time.monotonic()
-        if self.signals.received is not None:
-            raise Interrupted(self.signals.received, self.how_to_go_on())
 
     def how_to_go_on(self) -> str:
         """Tell what a run does after this one was interrupted."""
@@ -317,11 +487,3 @@ class Job:
                 self.outputs.name, **self.record
             )
         )
-
-
-def device_name(device: str) -> str:
-    """Name the device that a name stands for, with the model of a GPU."""
-    chosen = choose_device(device)
-    if chosen.type == "cuda":
-        return f"{chosen} ({torch.cuda.get_device_name(chosen)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
