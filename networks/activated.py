@@ -1,4 +1,4 @@
-"""Batch normalisation, leaky ReLU and a 1 x 1 convolution, with none of the maps between them kept.
+"""Batch normalisation, leaky ReLU and a 1 x 1 convolution, keeping no map between them if large.
 
 On the way up this is done to maps of the image's full size, on which Gx spends most of its memory.
 The 1 x 1 convolution treats each position alone, so all three are done to a slice of the positions

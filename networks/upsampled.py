@@ -5,7 +5,7 @@ puts a zero between any two samples and smooths by (1, 3, 3, 1) / 4 in both dire
 and convolution commute, so the convolution may go first, while three samples in four are zeros: it
 is then a transposed convolution of stride 2, with a quarter of the products. The normalisation is
 an affine map of each channel, which the filters take in. All of this is exact but for rounding;
-`Scale.up` in networks/skip.py says the same in plain words.
+`joined_conv` says the same in plain words.
 """
 
 import functools
@@ -138,7 +138,7 @@ def missing_reflection(
     return above, below
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)
 def bordered(size: int, enlarged: int) -> tuple[Tensor, Tensor]:
     """Give the matrices, (enlarged + 2, size), that enlarge in one dimension and add a border.
 
@@ -153,7 +153,7 @@ def bordered(size: int, enlarged: int) -> tuple[Tensor, Tensor]:
     )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)
 def enlarging(size: int, enlarged: int) -> Tensor:
     """Give the matrix, (enlarged, size), that enlarges in one dimension and cuts to size."""
     identity = torch.eye(size, dtype=torch.float64)[None]

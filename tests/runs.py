@@ -8,7 +8,8 @@ import torch
 def options(images, results, *more):
     return [
         "--data_path", str(images), "--save_path", str(results), "--recipe", "quick",
-        "--num_iter", "8", "--save_frequency", "3", "--device", "cpu", *map(str, more),
+        "--num_iter", "8", "--save_frequency", "3", "--device", "cpu", "--precision", "fp32",
+        *map(str, more),
     ]  # fmt: skip
 
 

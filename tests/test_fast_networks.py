@@ -68,6 +68,31 @@ def test_activated_conv(monkeypatch, out_channels, slice_length):
     assert_same(sliced_activated_conv, plain, [random_map(1, 4, 7, 9)], modules)
 
 
+def test_activated_conv_in_bfloat16():
+    """As far from the exact numbers as the plain way in bfloat16 is, or nearer."""
+    torch.manual_seed(0)
+    x, norm, layer = random_map(1, 8, 20, 30), random_norm(8), conv(8, 5, 1).double()
+    weights = torch.randn(1, 5, 20, 30, dtype=torch.double)
+
+    def values(compute, dtype):
+        own = x.detach().to(dtype).requires_grad_()
+        modules = copy.deepcopy([norm, layer])
+        if dtype == torch.bfloat16:
+            modules = [module.float() for module in modules]
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            result = compute(own, *modules)
+        parameters = [p for module in modules for p in module.parameters()]
+        gradients = torch.autograd.grad(result, [own, *parameters], weights.to(result.dtype))
+        return torch.cat([v.double().flatten() for v in (result, *gradients)])
+
+    def plain(x, norm, layer):
+        return layer(activate(x, norm))
+
+    exact = values(plain, torch.double)
+    error = (values(sliced_activated_conv, torch.bfloat16) - exact).norm()
+    assert error < 1.2 * (values(plain, torch.bfloat16) - exact).norm() < 0.05 * exact.norm()
+
+
 def test_activated_conv_leaves_its_input_as_it_was():
     x = random_map(1, 4, 5, 6)
     before = x.detach().clone()

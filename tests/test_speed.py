@@ -21,9 +21,9 @@ from utils.recipe import LEVIN
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_fast_path_follows_the_baseline(precision):
-    """Within 2 % over 100 iterations, across the loss switch.
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.02), ("bf16", 0.05)])
+def test_fast_path_follows_the_baseline(precision, tolerance):
+    """Within 2 % (bfloat16: 5 %) over 100 iterations, across the loss switch.
 
     The learning rate is a hundredth of the recipe's: at 0.01 Adam's first steps multiply any
     rounding error, and two runs of the baseline itself in float32 and float64 part by more.
@@ -33,7 +33,7 @@ def test_fast_path_follows_the_baseline(precision):
     losses = deblur(blurry, (11, 11), recipe, device="cpu", precision=precision).losses
     start = draw_start(blurry.shape, (11, 11), recipe)
     expected = [loss.item() for _, _, loss in baseline(blurry, recipe, start)]
-    assert losses == pytest.approx(expected, rel=0.02)
+    assert losses == pytest.approx(expected, rel=tolerance)
     assert losses[59] < losses[0] / 2  # it did something
 
 
@@ -95,10 +95,10 @@ FAULTS = """
 import resource, sys
 from dataclasses import replace
 import numpy as np
-from utils import allocator
+from utils import memory
 from utils.deblur import deblur
 from utils.recipe import LEVIN
-allocator.LARGEST_MAP = int(sys.argv[1])
+memory.LARGEST_MAP = int(sys.argv[1])
 faults = []
 def note(done, loss):
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
@@ -118,7 +118,7 @@ def test_freed_memory_is_kept_where_maps_are_small():
 
 
 def test_allocator_leaves_an_error_alone():
-    with pytest.raises(RuntimeError, match="inside"), freed_memory_kept(1):
+    with pytest.raises(RuntimeError, match="inside"), freed_memory_kept(True):
         raise RuntimeError("inside")
 
 

@@ -13,25 +13,22 @@ from contextlib import contextmanager
 M_TRIM_THRESHOLD, TRIM_THRESHOLD = -1, 128 * 1024
 M_MMAP_MAX, MMAP_MAX = -4, 65536
 
-# Kept memory is also fragmented memory: for larger maps the room matters more than the time.
-LARGEST_MAP = 2**28
-
 
 @contextmanager
-def freed_memory_kept(largest_map: int | None) -> Iterator[None]:
+def freed_memory_kept(keep: bool) -> Iterator[None]:
     """Let this process keep the memory that it frees, as long as the context lasts.
 
-    Has an effect under the GNU C library only, and where the maps are not too large: at 255 x 255
-    an iteration takes a fifth less time (`benchmarks/step.py`).
+    Has an effect under the GNU C library only: at 255 x 255 an iteration takes a fifth less time.
+    Kept memory is also fragmented memory, a third more. Afterwards the library's defaults are set,
+    and what is free is returned.
 
     Parameters
     ----------
-    largest_map : int
-        Bytes of the largest map that an iteration makes; None if they are made elsewhere.
+    keep : bool
+        False has no effect at all.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    small = largest_map is not None and largest_map <= LARGEST_MAP
-    if not (small and hasattr(library, "mallopt")):
+    if not (keep and hasattr(library, "mallopt")):
         yield
         return
     library.mallopt(M_MMAP_MAX, 0)

@@ -13,7 +13,7 @@ from utils.command import DataError, Parser
 from utils.deblur import choose_device
 from utils.images import list_images
 from utils.precision import PRECISIONS, choose_precision
-from utils.recipe import Recipe, recipes
+from utils.recipe import REPRODUCE, Recipe, recipes
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,10 @@ def parse_options(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (auto)"
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of Gx (auto)"
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32" if recipe == REPRODUCE else "auto",
+        help="arithmetic of Gx (%(default)s)",
     )
     parser.add_argument(
         "--ray",

@@ -21,6 +21,7 @@ from utils.adam import Adam
 from utils.allocator import freed_memory_kept
 from utils.blur import blur, crop_to_blurry
 from utils.losses import SimilarityTo, mse, total_variation
+from utils.memory import can_keep
 from utils.precision import choose_precision, computing_in
 from utils.recipe import LEVIN, Recipe
 
@@ -251,8 +252,8 @@ def deblur(
 
     weights = [*adams["gx"].parameters, *adams["gk"].parameters]
     unread: list[Tensor] = []
-    largest_map = zx[0, 0].nbytes * recipe.channels
-    with freed_memory_kept(largest_map if target_device.type == "cpu" else None):
+    on_cpu = target_device.type == "cpu"
+    with freed_memory_kept(on_cpu and can_keep(blurry.shape, kernel_size, recipe)):
         for iteration in range(len(losses), recipe.num_iter):
             # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
             noise = torch.empty_like(zx).normal_(generator=noise_generator)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from utils.allocator import LARGEST_MAP
 from utils.command import DataError
 from utils.recipe import Recipe
 
@@ -21,12 +20,17 @@ FIXED_BYTES = 200e6
 BYTES_KEPT = 72
 BYTES_NOT_KEPT = 42
 
+# Where the maps are larger, in bytes, room matters more than the fifth of the time.
+LARGEST_MAP = 2**28
+
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def bytes_needed(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> int:
+def bytes_needed(
+    image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe, kept: bool = False
+) -> int:
     """Estimate the memory that one image's restoration takes.
 
     Parameters
@@ -35,6 +39,8 @@ def bytes_needed(image_size: tuple[int, int], kernel_size: tuple[int, int], reci
         Height and width in pixels.
     recipe : Recipe
         Its channels count here.
+    kept : bool
+        Whether what an iteration frees is kept (utils/allocator.py).
 
     Returns
     -------
@@ -43,8 +49,18 @@ def bytes_needed(image_size: tuple[int, int], kernel_size: tuple[int, int], reci
     """
     (height, width), (kh, kw) = image_size, kernel_size
     numbers = recipe.channels * (height + kh - 1) * (width + kw - 1)
-    kept = 4 * numbers <= LARGEST_MAP
     return int(FIXED_BYTES + (BYTES_KEPT if kept else BYTES_NOT_KEPT) * numbers)
+
+
+def can_keep(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> bool:
+    """Tell whether the memory that an iteration frees is to be kept: the maps are not too large,
+    and there is room for the fragments.
+    """
+    (height, width), (kh, kw) = image_size, kernel_size
+    largest_map = 4 * recipe.channels * (height + kh - 1) * (width + kw - 1)
+    free = bytes_free()
+    fits = free is None or bytes_needed(image_size, kernel_size, recipe, kept=True) < free
+    return largest_map <= LARGEST_MAP and fits
 
 
 def bytes_free() -> int | None:

@@ -130,6 +130,16 @@ def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -
     return finished and all(file.exists() for file in files)
 
 
+def earlier_precision(outputs: Outputs) -> str | None:
+    """Tell in which precision an image was begun or restored before; None if it was not."""
+    try:
+        if outputs.checkpoint.exists():
+            return unpack_checkpoint(outputs.checkpoint.read_bytes()).settings["precision"]
+        return json.loads(outputs.record.read_text())["settings"]["precision"]
+    except (CheckpointError, OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def tell_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
     """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does."""
     return ", ".join(

@@ -26,6 +26,7 @@ from utils.progress import cluster_bar, image_bar, iteration_bar, say
 from utils.restore import Stage, Task, restore
 from utils.results import (
     Outputs,
+    earlier_precision,
     find_progress,
     prepare_folder,
     set_aside,
@@ -52,7 +53,7 @@ def restore_all(options: Options, experiment: Experiment) -> int:
     Returns
     -------
     int
-        Exit status: 0 if every image is restored, now or earlier, with these settings; else 1.
+        Exit status: 1 if an image failed; 0 if each is restored, or in work in another process.
 
     Raises
     ------
@@ -60,8 +61,6 @@ def restore_all(options: Options, experiment: Experiment) -> int:
         If the results folder cannot be written.
     """
     prepare_folder(options.save_path)
-    if options.ray is None:
-        say(f"on {describe_machine(options.device)['device']} in {options.precision}")
     with Signals(how_to_go_on(options)) as signals:
         with connection(options) as cluster, total_bar(options) as bar:
             run = Run(options, experiment, signals, bar)
@@ -78,7 +77,9 @@ def restore_all(options: Options, experiment: Experiment) -> int:
         # One process at a time, so that the last picture shows what all have done.
         with ExitStack() as stack:
             with suppress(OSError):  # the report will tell if the folder cannot be written
-                stack.enter_context(hold(options.save_path / ".overview.lock", wait=True))
+                stack.enter_context(hold(options.save_path / ".overview.png.lock", wait=True))
+            for leftover in run.leftovers.get("overview.png", []):
+                leftover.unlink(missing_ok=True)
             report(options, experiment, run.failures, {path.stem for path in waiting})
     return 1 if run.failures else 0
 
@@ -128,6 +129,7 @@ class Run:
         self.options, self.experiment, self.signals, self.bar = options, experiment, signals, bar
         self.leftovers = find_leftovers(options.save_path)
         self.failures: dict[str, str] = {}  # the reasons by the images' names
+        self.told = ""  # on what, and how precisely
 
     def restore(self, paths: list[Path]) -> list[Path]:
         """Restore images one after the other; give those that another process is at work on."""
@@ -224,6 +226,10 @@ class Run:
             finished, checkpoint = job.find_start()
             if finished:
                 return
+            tells = f"on {job.record['device']} in {job.precision}"
+            if tells != self.told:
+                say(tells)
+                self.told = tells
             try:
                 job.restore(checkpoint)
             except CheckpointError as error:
@@ -318,12 +324,16 @@ class Job:
         self.files += [self.outputs.file(f"_{letter}net.pth") for letter in experiment.networks]
         if "kernel" not in self.given:
             self.files.append(self.outputs.kernel)
+        self.precision = options.precision
+        if options.given.precision == "auto" and not options.overwrite:
+            # What is begun goes on, even where another machine or moment would choose otherwise.
+            self.precision = earlier_precision(self.outputs) or options.precision
         self.settings = {
             **asdict(options.recipe),
             "milestones": list(options.recipe.milestones),
             "kernel_size": list(self.kernel_size),
             "seed": options.seed,
-            "precision": options.precision,
+            "precision": self.precision,
             "luma_range": [experiment.luma_range.black, experiment.luma_range.white],
             "color_suffix": experiment.color_suffix,
             "rescue": experiment.rescue,
@@ -373,7 +383,7 @@ class Job:
             self.kernel_size,
             self.options.recipe,
             self.options.seed,
-            self.options.precision,
+            self.precision,
             self.settings,
             self.experiment.rescue,
             self.start if self.experiment.start else None,
