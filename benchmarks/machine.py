@@ -1,12 +1,28 @@
-"""What a benchmark says of the machine that it ran on."""
+"""What a benchmark asks and says of the machine that it runs on."""
 
+import argparse
 import datetime
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils.command import UsageError
+from utils.deblur import choose_device
+from utils.precision import choose_precision
+
+
+def chosen(options: argparse.Namespace) -> tuple[torch.device, str]:
+    """Find the device and the precision that ``--device`` and ``--precision`` name."""
+    try:
+        device = choose_device(options.device)
+        return device, choose_precision(options.precision, device)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def describe_machine(device: torch.device) -> str:

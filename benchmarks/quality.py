@@ -18,20 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
-from benchmarks.machine import describe_machine
+from benchmarks.machine import chosen, describe_machine
 from selfdeblur_levin import kernel_size
 from statistic.metrics import comp_upto_shift
 from utils.blur import crop_to_blurry
 from utils.cli import find_images
 from utils.command import DataError, Parser, UsageError, run_program
-from utils.deblur import choose_device, deblur, draw_start
-from utils.files import write_json
+from utils.deblur import deblur, draw_start
+from utils.files import sha256, write_json
 from utils.images import find_truth, read_gray, scale_kernel, to_uint8, write_png
-from utils.precision import PRECISIONS, choose_precision
+from utils.precision import PRECISIONS
 from utils.recipe import LEVIN, Recipe, recipes
 
 
@@ -49,8 +50,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.crop is not None and options.crop < 64:
         raise UsageError(f"--crop {options.crop}: must be 64 or more")
-    device = choose_device(options.device)
-    precision = choose_precision(options.precision, device)
+    if options.num_iter is not None and options.num_iter < 1:
+        raise UsageError(f"--num_iter {options.num_iter}: must be 1 or more")
+    device, precision = chosen(options)
     recipe = recipes(LEVIN)[options.recipe]
     recipe = replace(recipe, num_iter=options.num_iter or recipe.num_iter)
     images = find_images([options.data_path], options.only, "give another --data_path")
@@ -80,8 +82,16 @@ def restored(
     crop = f"_crop{options.crop}" if options.crop else ""
     name = f"{path.stem}{crop}_{which}_{options.recipe}{recipe.num_iter}_seed{options.seed}"
     file = options.save_path / f"{name}.json"
+    decides = {
+        "image_sha256": sha256(path),
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "device": torch.device(device).type,
+    }
     if file.exists():
-        return json.loads(file.read_text())
+        record = json.loads(file.read_text())
+        if any(record[key] != value for key, value in decides.items()):
+            raise DataError(f"{file}: of another image, recipe or device; give another --save_path")
+        return record
     truth_path = find_truth(path)
     if truth_path is None:
         raise DataError(f"{path}: no truth in gt/ beside it")
@@ -110,7 +120,7 @@ def restored(
     psnr, ssim, *_ = comp_upto_shift(image, truth)
     write_png(file.with_suffix(".png"), image)
     write_png(file.with_name(f"{name}_k.png"), scale_kernel(kernel))
-    record = {"psnr": psnr, "ssim": ssim, "seconds": round(seconds, 1), "recipe": asdict(recipe)}
+    record = {"psnr": psnr, "ssim": ssim, "seconds": round(seconds, 1), **decides}
     write_json(file, record)
     return record
 
@@ -119,6 +129,8 @@ def middle(image: np.ndarray, size: int | None) -> np.ndarray:
     """Cut a square out of the middle of an image."""
     if size is None:
         return image
+    if size > min(image.shape):
+        raise UsageError(f"--crop {size}: larger than an image of {image.shape}")
     top, left = ((length - size) // 2 for length in image.shape)
     return image[top : top + size, left : left + size]
 

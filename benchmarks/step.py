@@ -19,10 +19,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
-from benchmarks.machine import describe_machine, peak_memory
+from benchmarks.machine import chosen, describe_machine, peak_memory
 from utils.command import Parser, UsageError, run_program
-from utils.deblur import CHECK_EVERY, choose_device, deblur, draw_start
-from utils.precision import PRECISIONS, choose_precision
+from utils.deblur import CHECK_EVERY, deblur, draw_start
+from utils.precision import PRECISIONS
 from utils.recipe import LEVIN
 
 CASES = ["255x255/11", "255x255/27", "512x512/31", "768x1024/75"]
@@ -39,8 +39,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = choose_device(options.device)
-    precision = choose_precision(options.precision, device)
+    device, precision = chosen(options)
     cases = [parse_case(case) for case in options.cases]
 
     print(f"{describe_machine(device)}; ours in {precision}\n")

@@ -378,7 +378,7 @@ def test_an_image_that_does_not_fit_is_refused_before_it_is_begun(images, tmp_pa
               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit))
     )  # fmt: skip
     assert status == 1
-    assert "failed: large_kernel5: needs about 12.8 GB of memory, and " in output
+    assert "failed: large_kernel5: needs about 6.3 GB of memory, and " in output
     assert output.count("failed: ") == 1
     assert f"{NAMES[0]}: 1 iterations in" in errors
 

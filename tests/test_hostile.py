@@ -208,7 +208,7 @@ from utils.images import read_photograph
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 def peak():
     # Not ru_maxrss, which begins with what the parent had.
-    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) >> 10
+    return int(re.search(r"VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1]) >> 10
 for path in map(Path, sys.argv[1:]):
     before = peak()
     try:
@@ -418,7 +418,7 @@ def test_twenty_bad_images_through_the_script(tmp_path, run_script):
     assert len(lines) == len(bad) + 3, result.stderr  # and the machine, a bar and a line
     written = {path.name for path in (tmp_path / "out").iterdir()}
     names = ("good_x.png", "good_k.png", "good_xnet.pth", "good_knet.pth", "good.json")
-    assert written == {*names, "overview.png"}
+    assert written == {*names, "good_loss.csv", "overview.png"}
 
 
 @pytest.mark.parametrize("name", ["claim.png", "scans.jpg"])
@@ -470,7 +470,7 @@ def test_bad_networks_through_the_script(tmp_path, run_script):
         assert len(mine) == 1 and f"failed: {models}/{name}_" in mine[0], mine
     assert len(lines) == len(bad) + 3, result.stderr
     assert {path.name for path in out.iterdir()} == {
-        "good_x.png", "good_k.png", "good.json", "overview.png"
+        "good_x.png", "good_k.png", "good.json", "good_loss.csv", "overview.png"
     }  # fmt: skip
 
 

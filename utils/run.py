@@ -451,7 +451,7 @@ class Job:
         self.record["final_loss"] = restoration.losses[-1]
         self.record["seconds"] = round(seconds, 2)
         # The record goes first, and says that the result is not finished: whenever the run is
-        # killed, no record claims more than the files beside it hold.
+        # killed, no record calls files finished that are not there yet.
         write_json(self.outputs.record, self.record)
         for suffix, image in self.experiment.render(self.photograph, restoration.image).items():
             write_whole(self.outputs.file(suffix), image)
