@@ -24,6 +24,7 @@ from utils.restore import Task
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
 NAMES = [f"im{number}_kernel5_img" for number in (1, 2, 3)]
 LONG = ("--num_iter", 30, "--save_frequency", 10, "--checkpoint_seconds", 0)
+INTERRUPTED = "selfdeblur_levin.py: interrupted; the same command goes on from the last checkpoints"
 ONE_CORE = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
 NODE = {"num_cpus": 1, "num_gpus": 0, "memory": 4e9, "object_store_memory": 200e6}
 
@@ -120,24 +121,22 @@ def test_a_node_dies_on_the_way_and_the_results_are_the_same(images, tmp_path, c
 
 
 @needs_ray
-def test_ctrl_c_ends_the_tasks_and_a_ray_of_this_machine_alone_goes_on(
+def test_signals_end_the_tasks_and_a_ray_of_this_machine_alone_goes_on(
     images, tmp_path, cluster, start
 ):
     results, alone = tmp_path / "results", tmp_path / "alone"
     more = (*LONG, "--only", "im1*")
-    process = start(*options(images, results, *more, "--ray", cluster.address))
-    wait_until(lambda: in_work(results), process)
-    assert len(workers()) == 1
-    process.send_signal(signal.SIGINT)
-    status, _, errors = finished(process)
-    assert status == 128 + signal.SIGINT
-    last = "selfdeblur_levin.py: interrupted; the same command goes on from the last checkpoints"
-    assert errors.splitlines()[-1] == last
-    deadline = time.monotonic() + 20
-    while workers():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert in_work(results)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start(*options(images, results, *more, "--ray", cluster.address))
+        wait_until(lambda: in_work(results) and workers(), process)
+        process.send_signal(number)
+        status, _, errors = finished(process)
+        assert status == 128 + number
+        assert errors.splitlines()[-1] == INTERRUPTED
+        deadline = time.monotonic() + 20
+        while workers():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
     status, _, errors = finished(start(*options(images, results, *more, "--ray")))
     assert status == 0
@@ -237,7 +236,9 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
     told = []
 
     def ask(device):
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         with utils.cluster.Cluster(cluster.address, 0.25, device) as connection:
+            assert signal.getsignal(signal.SIGTERM) == on_sigterm
             rooms.append(connection.room())
             task = Task(np.zeros((40, 43)), (11, 11), QUICK, 0, {})
             events = connection.restore(

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import queue
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -202,6 +203,7 @@ def connect(address: str) -> None:
     try:
         if colon:  # Ray would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address,
             runtime_env={"py_modules": [str(ROOT / package) for package in SENT]},
@@ -209,6 +211,7 @@ def connect(address: str) -> None:
             logging_level=logging.CRITICAL,
             log_to_driver=False,
         )
+        signal.signal(signal.SIGTERM, on_sigterm)  # which Ray replaces by its own
     except (OSError, ValueError, OverflowError, RuntimeError) as error:
         raise UsageError(
             f"--ray {address}: no cluster that this machine is part of ({describe(error)}); "
