@@ -240,7 +240,7 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
         with utils.cluster.Cluster(cluster.address, 0.25, device) as connection:
             assert signal.getsignal(signal.SIGTERM) == on_sigterm
             rooms.append(connection.room())
-            task = Task(np.zeros((40, 43)), (11, 11), QUICK, 0, {})
+            task = Task(np.zeros((40, 43)), (11, 11), QUICK, 0, "fp32", {})
             events = connection.restore(
                 task, checkpoint=None, save_every=1, checkpoint_seconds=1, on_lost=None,
                 callbacks={"on_machine": lambda *told_: told.append(told_), "on_checkpoint": None},
