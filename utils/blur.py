@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-# On a CPU Fourier transforms are faster from 5 x 5 on, 20 times at 11 x 11 and 100 times at
+# On a CPU Fourier transforms are faster from 5 x 5 on, about 20 times at 11 x 11 and 150 times at
 # 51 x 51, forward and backward (python benchmarks/blur.py).
 FOURIER_FROM = 25
 
