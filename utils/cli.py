@@ -159,7 +159,8 @@ def parse_options(
         "--precision",
         choices=PRECISIONS,
         default="fp32" if recipe == REPRODUCE else "auto",
-        help="arithmetic of Gx (%(default)s)",
+        metavar="NAME",
+        help="of Gx: auto, fp32, tf32 or bf16 (%(default)s)",
     )
     parser.add_argument(
         "--ray",
