@@ -348,6 +348,17 @@ def test_any_name_is_restored_and_reported_in_one_line(tmp_path):
     assert len(output.splitlines()) == 1 + len(NAMES) + 1 + len(NAMES) // 2
 
 
+def test_a_name_too_long_for_its_results_is_refused_at_once(tmp_path, run_script):
+    name = "n" * 230
+    write_png(tmp_path / f"{name}.png", np.full((36, 40), 0.5))
+    result = run_script(
+        "selfdeblur_ycbcr.py", "--data_path", tmp_path, "--save_path", tmp_path / "out"
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "its name is longer than 200 bytes; rename it" in result.stderr
+
+
 # Many.
 
 

@@ -1,5 +1,6 @@
 """Many images: restore each, record it, skip what is done, report at the end."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from networks.fcn import KnownKernel
 from utils.checkpoint import CheckpointError
 from utils.cli import Options
-from utils.command import Interrupted, describe, printable
+from utils.command import DataError, Interrupted, describe, printable
 from utils.deblur import Restoration, State, check_arguments
 from utils.experiment import Experiment
 from utils.files import find_leftovers, sha256, write_json, write_whole
@@ -36,6 +37,8 @@ from utils.results import (
 
 if TYPE_CHECKING:
     from utils.cluster import Cluster
+
+LONGEST_NAME = 200  # bytes; file systems take 255, and some names of results add 40
 
 OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --recipe quick"
 
@@ -315,6 +318,8 @@ class Job:
         self, path: Path, options: Options, experiment: Experiment, signals: Signals
     ) -> None:
         self.options, self.experiment, self.signals = options, experiment, signals
+        if len(os.fsencode(path.stem)) > LONGEST_NAME:
+            raise DataError(f"{path}: its name is longer than {LONGEST_NAME} bytes; rename it")
         self.photograph = read_photograph(path)
         self.blurry = experiment.luminance(self.photograph)
         self.kernel_size = options.kernel_size or experiment.kernel_size(path.stem)
