@@ -150,3 +150,16 @@ def test_quality_benchmark_goes_on_after_what_is_there(tmp_path):
     changed = json.loads(records[0].read_text()) | {"psnr": 99.0}
     records[0].write_text(json.dumps(changed))
     assert "99.00" in run(*command).stdout
+
+
+def test_auto_goes_on_in_the_precision_that_was_begun(tmp_path):
+    """The same command goes on even where this processor would choose otherwise."""
+    command = ["selfdeblur_levin.py", "--data_path", "datasets/sample", "--save_path", tmp_path]
+    command += ["--only", "im1_*", "--recipe", "quick", "--num_iter", "1", "--device", "cpu"]
+    other = "fp32" if bf16_is_faster() else "bf16"
+    first = run(*command, "--precision", other)
+    assert first.returncode == 0 and f"threads) in {other}" in first.stderr
+    again = run(*command)
+    assert again.returncode == 0 and "done before with these settings" in again.stderr
+    refused = run(*command, "--precision", {"fp32": "bf16", "bf16": "fp32"}[other])
+    assert refused.returncode == 1 and f"precision {other} instead of" in refused.stdout
