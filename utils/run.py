@@ -225,8 +225,7 @@ class Run:
         """
         with hold(Outputs(self.options.save_path, path.stem).lock):
             job = Job(path, self.options, self.experiment, self.signals)
-            job.clean_up(self.leftovers)
-            finished, checkpoint = job.find_start()
+            finished, checkpoint = job.find_start(self.leftovers)
             if finished:
                 return
             tells = f"on {job.record['device']} in {job.precision}"
@@ -261,8 +260,7 @@ class Run:
         """
         with hold(Outputs(self.options.save_path, path.stem).lock):
             job = Job(path, self.options, self.experiment, self.signals)
-            job.clean_up(self.leftovers)
-            finished, checkpoint = job.find_start()
+            finished, checkpoint = job.find_start(self.leftovers)
             if finished:
                 return
 
@@ -367,8 +365,12 @@ class Job:
             for leftover in leftovers.get(file.name, []):
                 leftover.unlink(missing_ok=True)
 
-    def find_start(self) -> tuple[bool, bytes | None]:
-        """Tell whether the image is finished, and else the checkpoint to go on from, if any."""
+    def find_start(self, leftovers: dict[str, list[Path]]) -> tuple[bool, bytes | None]:
+        """Tell whether the image is finished, and else the checkpoint to go on from, if any.
+
+        What a killed process left of the image is removed.
+        """
+        self.clean_up(leftovers)
         if self.options.overwrite:
             finished, checkpoint = False, None
             self.outputs.checkpoint.unlink(missing_ok=True)
