@@ -3,8 +3,8 @@
     python selfdeblur_ycbcr.py                       # all of datasets/real
     python selfdeblur_ycbcr.py --data_path photo.jpg --kernel_size 31 --recipe quick
 
-The luminance is restored and the chroma kept. The result has the photograph's bits a channel and
-its alpha.
+The luminance is restored, laid on the blurry one, and the chroma kept. The result has the
+photograph's bits a channel and its alpha.
 """
 
 from utils.cli import parse_options
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         recipe=YCBCR,
         where_to_get="python datasets/fetch.py real gets three photographs; or name your own",
     )
-    return restore_all(options, Experiment(kernel_size, color_suffix="_x.png"))
+    return restore_all(options, Experiment(kernel_size, color_suffix="_x.png", registered=True))
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def restored(
     }
     if file.exists():
         record = json.loads(file.read_text())
-        if any(record[key] != value for key, value in decides.items()):
+        if any(record.get(key) != value for key, value in decides.items()):
             raise DataError(f"{file}: of another image, recipe or device; give another --save_path")
         return record
     truth_path = find_truth(path)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 from scipy.signal import correlate2d
 
-from utils.blur import FourierBlur, blur, crop_to_blurry
+from utils.blur import FourierBlur, blur, crop_registered, crop_to_blurry
 
 
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 11), (17, 7)])
@@ -23,6 +24,32 @@ def test_crop_undoes_the_blur_by_a_centred_spike(kernel_size):
     kernel[0, 0, kernel_size[0] // 2, kernel_size[1] // 2] = 1
     sharp = torch.rand(1, 1, 40, 37)
     assert torch.allclose(crop_to_blurry(sharp, kernel_size), blur(sharp, kernel), atol=1e-6)
+
+
+@pytest.mark.parametrize("position", [(0, 0), (4, 10), (2, 5), (1, 8)])
+def test_registered_crop_undoes_the_blur_by_a_spike_anywhere(position):
+    sharp, kernel = torch.rand(1, 1, 40, 37), torch.zeros(1, 1, 5, 11)
+    kernel[0, 0, *position] = 1
+    registered = crop_registered(sharp[0, 0].numpy(), kernel[0, 0].numpy())
+    assert np.allclose(registered, blur(sharp, kernel)[0, 0], atol=1e-6)
+
+
+def test_registered_crop_lies_on_the_blurry_image():
+    rng = np.random.default_rng(4)
+    sharp = gaussian_filter(rng.random((90, 80)), 3)
+    kernel = np.zeros((21, 15))
+    kernel[2:7, 9:14] = rng.random((5, 5))
+    kernel /= kernel.sum()
+    blurry = correlate2d(sharp, kernel, "valid")
+    registered = crop_registered(sharp, kernel)
+    distances = {
+        (dy, dx): np.square(np.roll(registered, (dy, dx), (0, 1)) - blurry)[3:-3, 3:-3].mean()
+        for dy in range(-3, 4)
+        for dx in range(-3, 4)
+    }
+    assert min(distances, key=distances.get) == (0, 0)
+    middle = crop_to_blurry(sharp, kernel.shape)
+    assert np.square(middle - blurry).mean() > 4 * np.square(registered - blurry).mean()
 
 
 @pytest.mark.parametrize("kernel_size", [(5, 5), (31, 17), (75, 75)])

@@ -19,7 +19,7 @@ from networks.fcn import KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork, smallest_input
 from utils.adam import Adam
 from utils.allocator import freed_memory_kept
-from utils.blur import blur, crop_to_blurry
+from utils.blur import blur, crop_registered, crop_to_blurry
 from utils.losses import SimilarityTo, mse, total_variation
 from utils.memory import can_keep
 from utils.precision import choose_precision, computing_in
@@ -77,8 +77,8 @@ class Restoration:
 
     Parameters
     ----------
-    image : (H, W) float array
-        The restored image in [0, 1], of the blurry image's size.
+    sharp : (H + kh - 1, W + kw - 1) float array
+        Gx's image in [0, 1], larger than the blurry one by the kernel's reach.
     kernel : (kh, kw) float array
         The estimated kernel, non-negative with sum 1, for `utils.blur.blur`: a correlation.
     gx, gk : SkipNetwork, KernelNetwork or KnownKernel
@@ -87,11 +87,21 @@ class Restoration:
         The loss of every iteration so far.
     """
 
-    image: np.ndarray
+    sharp: np.ndarray
     kernel: np.ndarray
     gx: SkipNetwork
     gk: KernelNetwork | KnownKernel
     losses: list[float]
+
+    @property
+    def image(self) -> np.ndarray:
+        """The restored image, (H, W): the middle of `sharp`, as the authors cut it out."""
+        return crop_to_blurry(self.sharp, self.kernel.shape)
+
+    @property
+    def registered_image(self) -> np.ndarray:
+        """The restored image, (H, W), in register with the blurry one (see `crop_registered`)."""
+        return crop_registered(self.sharp, self.kernel)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -285,9 +295,8 @@ def deblur(
                 if on_progress:
                     on_progress(done, losses[-1])
             if saves:
-                image = crop_to_blurry(x.detach(), kernel_size)[0, 0].cpu().numpy()
-                kernel = k.detach()[0, 0].cpu().numpy()
-                restoration = Restoration(image, kernel, gx, gk, list(losses))
+                sharp, kernel = (image.detach()[0, 0].cpu().numpy() for image in (x, k))
+                restoration = Restoration(sharp, kernel, gx, gk, list(losses))
                 if on_save:
                     on_save(restoration)
             if checkpoints and on_checkpoint:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from utils.colors import FULL_RANGE, LumaRange
-from utils.deblur import State
+from utils.deblur import Restoration, State
 from utils.images import Photograph, encode_png, quantise
 
 
@@ -26,6 +26,9 @@ class Experiment:
     color_suffix : str or None
         Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
         its luminance, another suffix beside it, None nowhere.
+    registered : bool
+        Whether the restored image is laid on the blurry one, so that the chroma and the alpha fit,
+        in place of the authors' crop from the middle.
     given : callable
         Takes an image's name, returns the files that decide its result besides the image, each
         under a word for it; they are recorded with the settings.
@@ -43,6 +46,7 @@ class Experiment:
     kernel_size: Callable[[str], tuple[int, int]]
     luma_range: LumaRange = FULL_RANGE
     color_suffix: str | None = None
+    registered: bool = False
     given: Callable[[str], dict[str, Path]] = lambda name: {}
     start: Callable[[str, tuple[int, int], tuple[int, int]], State] | None = None
     networks: str = "xk"
@@ -54,14 +58,14 @@ class Experiment:
         luma = self.luma_range.luma(photograph.pixels)
         return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
 
-    def render(self, photograph: Photograph, restored: np.ndarray) -> dict[str, bytes]:
+    def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
         """Make the files of a restored image.
 
         Parameters
         ----------
         photograph : Photograph
             The blurry image, whose depth, alpha and chroma are kept.
-        restored : (H, W) float array
+        restoration : Restoration
             The restored luminance.
 
         Returns
@@ -69,6 +73,7 @@ class Experiment:
         dict of str to bytes
             PNG files by the suffixes of their names.
         """
+        restored = restoration.registered_image if self.registered else restoration.image
         depth, alpha = photograph.depth, photograph.alpha
         if photograph.pixels.ndim == 2:
             return {"_x.png": encode_png(restored, depth, alpha)}

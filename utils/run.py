@@ -339,6 +339,7 @@ class Job:
             "precision": self.precision,
             "luma_range": [experiment.luma_range.black, experiment.luma_range.white],
             "color_suffix": experiment.color_suffix,
+            "registered": experiment.registered,
             "rescue": experiment.rescue,
             **experiment.settings,
             "image_sha256": sha256(path),
@@ -460,7 +461,7 @@ class Job:
         # The record goes first, and says that the result is not finished: whenever the run is
         # killed, no record calls files finished that are not there yet.
         write_json(self.outputs.record, self.record)
-        for suffix, image in self.experiment.render(self.photograph, restoration.image).items():
+        for suffix, image in self.experiment.render(self.photograph, restoration).items():
             write_whole(self.outputs.file(suffix), image)
         if "kernel" not in self.given:
             write_png(self.outputs.kernel, scale_kernel(restoration.kernel))
