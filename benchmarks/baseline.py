@@ -3,7 +3,8 @@
 What utils/deblur.py is compared with, in speed, memory and quality. It gives the same numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,12 @@ from utils.recipe import Recipe
 
 
 def baseline(
-    blurry: np.ndarray, recipe: Recipe, start: State, device: str = "cpu"
+    blurry: np.ndarray,
+    recipe: Recipe,
+    start: State,
+    device: str = "cpu",
+    checkpoint_due: Callable[[], bool] | None = None,
+    on_checkpoint: Callable[[State], None] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Restore an image, an iteration at a time.
 
@@ -31,6 +37,8 @@ def baseline(
         Random inputs and networks; these are fitted in place.
     device : str
         ``cpu`` or ``cuda``.
+    checkpoint_due, on_checkpoint : callable, optional
+        See `utils.deblur.deblur`.
 
     Yields
     ------
@@ -52,13 +60,18 @@ def baseline(
             {"params": gk.parameters(), "lr": recipe.kernel_rate},
         ]
     )
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(recipe.milestones), 0.5)
+    load_moments(optimiser, start)
     generator = torch.Generator(device)
-    if y.device.type == "cpu":
+    if y.device.type == start.noise_device:
         generator.set_state(start.noise_state)
     else:
         generator.manual_seed(start.seed)
-    for iteration in range(recipe.num_iter):
+    unread = []
+    for iteration in range(len(start.losses), recipe.num_iter):
+        for group, rate in zip(
+            optimiser.param_groups, recipe.learning_rates(iteration), strict=True
+        ):
+            group["lr"] = rate
         x = image(gx, zx + recipe.input_noise * torch.zeros_like(zx).normal_(generator=generator))
         k = gk(zk)
         reblurred = F.conv2d(x, k)
@@ -71,8 +84,43 @@ def baseline(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        scheduler.step()
+        unread.append(loss.detach())
+        if checkpoint_due is not None and iteration + 1 < recipe.num_iter and checkpoint_due():
+            start.losses += torch.stack(unread).tolist()
+            unread.clear()
+            start.noise_state, start.noise_device = generator.get_state(), y.device.type
+            start.moments = moments(optimiser)
+            on_checkpoint(start)
         yield x.detach(), k.detach(), loss.detach()
+
+
+def moments(optimiser: torch.optim.Adam) -> dict[str, dict[str, Any]]:
+    """Give what Adam remembers, as a `State` holds it."""
+    found = {}
+    for name, group in zip(("gx", "gk"), optimiser.param_groups, strict=True):
+        states = [optimiser.state[parameter] for parameter in group["params"]]
+        found[name] = {
+            "steps": int(states[0]["step"]) if states else 0,
+            "means": [state["exp_avg"] for state in states],
+            "squares": [state["exp_avg_sq"] for state in states],
+        }
+    return found
+
+
+def load_moments(optimiser: torch.optim.Adam, start: State) -> None:
+    """Let Adam remember what a `State` holds, if that is not its first."""
+    for name, group in zip(("gx", "gk"), optimiser.param_groups, strict=True):
+        if start.moments is None:
+            return
+        kept = start.moments[name]
+        for parameter, mean, square in zip(
+            group["params"], kept["means"], kept["squares"], strict=True
+        ):
+            optimiser.state[parameter] = {
+                "step": torch.tensor(float(kept["steps"])),
+                "exp_avg": mean.to(parameter),
+                "exp_avg_sq": square.to(parameter),
+            }
 
 
 def image(gx: SkipNetwork, zx: Tensor) -> Tensor:

@@ -5,8 +5,9 @@
     python benchmarks/quality.py --only im1_kernel1_img --device cuda
 
 The authors' way is benchmarks/baseline.py, in float32; both start from the same seed. PSNR and
-SSIM are taken up to a shift. Each restoration is kept in --save_path with its scores, so the same
-command goes on after what is there; another seed or precision is another restoration.
+SSIM are taken up to a shift. Each restoration is kept in --save_path with its scores, and the one
+in work by a checkpoint a minute, so the same command goes on where it was; another seed or
+precision is another restoration.
 """
 
 import argparse
@@ -27,13 +28,16 @@ from benchmarks.machine import chosen, describe_machine
 from selfdeblur_levin import kernel_size
 from statistic.metrics import comp_upto_shift
 from utils.blur import crop_to_blurry
+from utils.checkpoint import CheckpointError, pack_checkpoint, resume, unpack_checkpoint
 from utils.cli import find_images
 from utils.command import DataError, Parser, UsageError, run_program
-from utils.deblur import deblur, draw_start
-from utils.files import sha256, write_json
+from utils.deblur import State, deblur, draw_start
+from utils.files import sha256, write_json, write_whole
 from utils.images import find_truth, read_gray, scale_kernel, to_uint8, write_png
 from utils.precision import PRECISIONS
 from utils.recipe import LEVIN, Recipe, recipes
+
+CHECKPOINT_SECONDS = 60
 
 
 def main(arguments: list[str]) -> int:
@@ -87,10 +91,11 @@ def restored(
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "device": torch.device(device).type,
     }
+    differing = "image, recipe or device"
     if file.exists():
         record = json.loads(file.read_text())
         if any(record.get(key) != value for key, value in decides.items()):
-            raise DataError(f"{file}: of another image, recipe or device; give another --save_path")
+            raise DataError(f"{file}: of another {differing}; give another --save_path")
         return record
     truth_path = find_truth(path)
     if truth_path is None:
@@ -98,10 +103,32 @@ def restored(
     blurry, truth = (middle(read_gray(p), options.crop) for p in (path, truth_path))
     size = kernel_size(path.stem)
     start = draw_start(blurry.shape, size, recipe, options.seed)
-    began = time.perf_counter()
-    with tqdm(total=recipe.num_iter, desc=name, leave=False, mininterval=5) as bar:
+    checkpoint = file.with_name(f"{name}_checkpoint.pth")
+    began = last_checkpoint = time.perf_counter()
+    if checkpoint.exists():
+        try:
+            earlier = unpack_checkpoint(checkpoint.read_bytes())
+            resume(start, earlier)
+        except CheckpointError as error:
+            raise DataError(f"{checkpoint}: {error}; remove it to start over") from error
+        if earlier.settings != decides:
+            raise DataError(f"{checkpoint}: of another {differing}; give another --save_path")
+        began -= earlier.seconds
+
+    def checkpoint_due() -> bool:
+        return time.perf_counter() - last_checkpoint > CHECKPOINT_SECONDS
+
+    def keep(state: State) -> None:
+        nonlocal last_checkpoint
+        last_checkpoint = time.perf_counter()
+        content = pack_checkpoint(state, decides, last_checkpoint - began, None)
+        write_whole(checkpoint, content)
+
+    with tqdm(
+        total=recipe.num_iter, initial=len(start.losses), desc=name, leave=False, mininterval=5
+    ) as bar:
         if which == "baseline":
-            for x, k, _ in baseline(blurry, recipe, start, device):
+            for x, k, _ in baseline(blurry, recipe, start, device, checkpoint_due, keep):
                 latest = x, k
                 bar.update()
             image = crop_to_blurry(latest[0], size)[0, 0].cpu().numpy()
@@ -112,7 +139,15 @@ def restored(
                 bar.update(done - bar.n)
 
             result = deblur(
-                blurry, size, recipe, device=device, precision=which, start=start, on_progress=show
+                blurry,
+                size,
+                recipe,
+                device=device,
+                precision=which,
+                start=start,
+                checkpoint_due=checkpoint_due,
+                on_checkpoint=keep,
+                on_progress=show,
             )
             image, kernel = result.image, result.kernel
     seconds = time.perf_counter() - began
@@ -122,6 +157,7 @@ def restored(
     write_png(file.with_name(f"{name}_k.png"), scale_kernel(kernel))
     record = {"psnr": psnr, "ssim": ssim, "seconds": round(seconds, 1), **decides}
     write_json(file, record)
+    checkpoint.unlink(missing_ok=True)
     return record
 
 

@@ -13,7 +13,9 @@ from benchmarks.baseline import baseline
 from tests.conftest import ROOT
 from utils import precision as precision_module
 from utils.allocator import freed_memory_kept
+from utils.checkpoint import pack_checkpoint, resume, unpack_checkpoint
 from utils.deblur import deblur, draw_start
+from utils.files import write_whole
 from utils.images import read_gray
 from utils.precision import bf16_is_faster, choose_precision, computing_in
 from utils.recipe import LEVIN
@@ -52,6 +54,29 @@ def test_fast_path_equals_the_baseline_in_float64():
         start.gk.double()
         losses.append(restored(start))
     assert losses[0] == pytest.approx(losses[1], rel=1e-8)
+
+
+def test_baseline_goes_on_from_its_checkpoint():
+    """Across the loss switch and a milestone, with the bits of a run that never stopped."""
+    recipe = replace(LEVIN, channels=8, num_iter=7, mse_iterations=3, milestones=(4,))
+    blurry = np.random.default_rng(0).random((35, 42))
+    start = draw_start(blurry.shape, (7, 5), recipe)
+    expected = [loss.item() for _, _, loss in baseline(blurry, recipe, start)]
+
+    kept = []
+    halted = baseline(
+        blurry,
+        recipe,
+        draw_start(blurry.shape, (7, 5), recipe),
+        checkpoint_due=lambda: True,
+        on_checkpoint=lambda state: kept.append(pack_checkpoint(state, {}, 0, None)),
+    )
+    first = [next(halted)[2].item() for _ in range(2)]
+    start = draw_start(blurry.shape, (7, 5), recipe)
+    resume(start, unpack_checkpoint(kept[-1]))
+    assert start.losses == first
+    rest = [loss.item() for _, _, loss in baseline(blurry, recipe, start)]
+    assert first + rest == expected
 
 
 def test_precision_by_name(monkeypatch):
@@ -150,6 +175,39 @@ def test_quality_benchmark_goes_on_after_what_is_there(tmp_path):
     changed = json.loads(records[0].read_text()) | {"psnr": 99.0}
     records[0].write_text(json.dumps(changed))
     assert "99.00" in run(*command).stdout
+    records[0].write_text(json.dumps({"psnr": 99.0}))
+    assert "of another image, recipe or device; give another --save_path" in run(*command).stderr
+
+
+def test_quality_benchmark_goes_on_within_an_image(tmp_path, monkeypatch):
+    """What a minute's checkpoints keep of both ways gives the scores of a run in one go."""
+    from benchmarks import quality
+
+    def measure(folder):
+        arguments = ["--data_path", str(ROOT / "datasets/sample"), "--save_path", str(folder)]
+        arguments += ["--only", "im1_*", "--recipe", "quick", "--num_iter", "3", "--crop", "64"]
+        quality.main([*arguments, "--precision", "fp32", "--device", "cpu"])
+        return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+    class KilledError(Exception):
+        """Stands for the end of the process."""
+
+    def kept_then_killed(path, content):
+        write_whole(path, content)
+        raise KilledError
+
+    expected = measure(tmp_path / "in one go")
+    halting = tmp_path / "halting"
+    monkeypatch.setattr(quality, "CHECKPOINT_SECONDS", -1)
+    for _ in range(2 * 2):  # after either of the first two iterations of either way
+        with monkeypatch.context() as patch:
+            patch.setattr(quality, "write_whole", kept_then_killed)
+            with pytest.raises(KilledError):
+                measure(halting)
+    records = measure(halting)
+    assert not list(halting.glob("*_checkpoint.pth"))
+    for record, other in zip(records, expected, strict=True):
+        assert record | {"seconds": 0} == other | {"seconds": 0}
 
 
 def test_auto_goes_on_in_the_precision_that_was_begun(tmp_path):
