@@ -24,7 +24,7 @@ import torch
 from utils.command import DataError, UsageError, describe
 from utils.deblur import Restoration
 from utils.machine import describe_machine
-from utils.memory import bytes_needed
+from utils.memory import bytes_needed, worth_keeping
 from utils.restore import Task, restore
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # reports nothing to Ray's makers
@@ -187,13 +187,16 @@ class Cluster:
         """Tell what a worker for an image must have, in Ray's words."""
         if self.gpus_per_image:
             return {"num_cpus": 1, "num_gpus": self.gpus_per_image}
-        needed = PROCESS_BYTES + bytes_needed(task.blurry.shape, task.kernel_size, task.recipe)
+        image = task.blurry.shape, task.kernel_size, task.recipe
+        needed = PROCESS_BYTES + bytes_needed(*image)
         most = max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])
         if needed > most:
             raise DataError(
                 f"needs about {needed / 1e9:.1f} GB of memory, and no machine of the cluster has "
                 f"more than {most / 1e9:.1f} GB for it; give a smaller image, or use --recipe quick"
             )
+        if worth_keeping(*image):
+            needed = min(PROCESS_BYTES + bytes_needed(*image, kept=True), most)
         return {"num_cpus": 1, "memory": needed}
 
 

@@ -13,11 +13,11 @@ from utils.command import DataError
 from utils.recipe import Recipe
 
 # What an image takes on top of the process before its first iteration, in float32 and with one
-# thread: `python benchmarks/memory.py` gave 212 MB and 61 B per pixel of Gx's output and channel
-# for 128 channels, and 134 MB and 72 B for 64. Where maps are too large to be kept
-# (utils/allocator.py), `python benchmarks/step.py --cases 768x1024/75` gave 38 B.
+# thread: `python benchmarks/memory.py` gave, beyond these 200 MB, 74 to 95 B per pixel of Gx's
+# output and channel. Where maps are too large to be kept (utils/allocator.py),
+# `python benchmarks/step.py --cases 768x1024/75` gave 38 B.
 FIXED_BYTES = 200e6
-BYTES_KEPT = 72
+BYTES_KEPT = 96
 BYTES_NOT_KEPT = 42
 
 # Where the maps are larger, in bytes, room matters more than the fifth of the time.
@@ -52,15 +52,19 @@ def bytes_needed(
     return int(FIXED_BYTES + (BYTES_KEPT if kept else BYTES_NOT_KEPT) * numbers)
 
 
-def can_keep(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> bool:
-    """Tell whether the memory that an iteration frees is to be kept: the maps are not too large,
-    and there is room for the fragments.
-    """
+def worth_keeping(
+    image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe
+) -> bool:
+    """Tell whether the memory that an iteration frees is to be kept where there is room for it."""
     (height, width), (kh, kw) = image_size, kernel_size
-    largest_map = 4 * recipe.channels * (height + kh - 1) * (width + kw - 1)
+    return 4 * recipe.channels * (height + kh - 1) * (width + kw - 1) <= LARGEST_MAP
+
+
+def can_keep(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> bool:
+    """Tell whether that memory is worth keeping, and there is room for its fragments."""
     free = bytes_free()
     fits = free is None or bytes_needed(image_size, kernel_size, recipe, kept=True) < free
-    return largest_map <= LARGEST_MAP and fits
+    return fits and worth_keeping(image_size, kernel_size, recipe)
 
 
 def bytes_free() -> int | None:
