@@ -379,6 +379,7 @@ def test_panels_of_the_closing_picture_are_small():
     assert shrink(np.full((1, 3000), 0.5)) == pytest.approx(np.full((1, 312), 0.5))
     small = np.zeros((312, 40))
     assert shrink(small) is small
+    assert shrink(np.ones((494, 701, 3))).max() == 1
 
 
 def test_listing_a_thousand_images_reads_none(tmp_path, monkeypatch):

@@ -53,7 +53,8 @@ def shrink(image: np.ndarray) -> np.ndarray:
     if factor >= 1:
         return image
     height, width = (max(1, round(factor * side)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return small.clip(0, 1)  # a mean of ones may be a little more, of which Matplotlib would warn
 
 
 def draw_overview(path: str | Path, rows: list[Panels]) -> None:
