@@ -298,23 +298,6 @@ def test_kernels_are_found_by_the_number_in_the_name(sample):
         selfdeblur_nonblind.find_kernel("photo", folder)
 
 
-def test_a_color_result_that_is_superseded_goes(images):
-    """Else the statistics would score Lai's color image in place of the newer one beside it."""
-    name = "text_01_kernel_01"
-    cv2.imwrite(str(images / f"{name}.png"), COLORS)
-    assert run_lai(images) == 0
-    results = images / "results"
-    assert (results / f"{name}.png").exists()
-    bystander = results / "text_02_kernel_01.png"
-    bystander.write_bytes(b"no result of ours")
-    arguments = ["--recipe", "quick", "--num_iter", "1", "--device", "cpu", "--overwrite"]
-    folders = ["--data_path", str(images), "--save_path", str(results)]
-    assert selfdeblur_nonblind.main([*folders, *arguments]) == 0
-    assert read_image(results / f"{name}_x.png").ndim == 3
-    assert not (results / f"{name}.png").exists()
-    assert bystander.exists()
-
-
 def test_a_kernel_that_is_upside_down_is_named(run_script, known):
     result = run_script(
         "selfdeblur_nonblind.py", "--data_path", known, "--save_path", known / "results",

@@ -140,16 +140,6 @@ def earlier_precision(outputs: Outputs) -> str | None:
         return None
 
 
-def find_superseded(outputs: Outputs, files: list[Path]) -> list[Path]:
-    """Find the color image of an earlier run that ``files``, which will replace it, do not name."""
-    beside = outputs.file(".png")
-    try:
-        made = json.loads(outputs.record.read_text())["settings"]["color_suffix"] == beside.suffix
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-    return [beside] if made and beside not in files else []
-
-
 def tell_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
     """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does."""
     return ", ".join(

@@ -29,7 +29,6 @@ from utils.results import (
     Outputs,
     earlier_precision,
     find_progress,
-    find_superseded,
     prepare_folder,
     set_aside,
     write_losses,
@@ -357,7 +356,6 @@ class Job:
         self.iterations_done = 0  # of that optimisation
         self.bar = tqdm(disable=True)
         self.last_checkpoint = time.monotonic()
-        self.superseded: list[Path] = []  # what goes when the first results come
         self.keeps = True  # as far as is known
         self.kept: int | None = None  # iterations done in the checkpoint that is there
 
@@ -377,7 +375,6 @@ class Job:
         if self.options.overwrite:
             finished, checkpoint = False, None
             self.outputs.checkpoint.unlink(missing_ok=True)
-            self.superseded = find_superseded(self.outputs, self.files)
         else:
             finished, checkpoint = find_progress(self.outputs, self.settings, self.files)
         if finished:
@@ -461,8 +458,6 @@ class Job:
         self.record["loss"] = self.recipe.loss_name(done - 1)
         self.record["final_loss"] = restoration.losses[-1]
         self.record["seconds"] = round(seconds, 2)
-        for file in self.superseded:
-            file.unlink(missing_ok=True)
         # The record goes first, and says that the result is not finished: whenever the run is
         # killed, no record calls files finished that are not there yet.
         write_json(self.outputs.record, self.record)
