@@ -116,6 +116,7 @@ def main(arguments: list[str]) -> int:
     experiment = Experiment(
         kernel_size,
         color_suffix="_x.png",
+        registered=True,
         given=given,
         start=start,
         networks="x",

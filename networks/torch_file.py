@@ -24,6 +24,7 @@ from networks.safe_pickle import StoredTensor, read_pickle, shown
 
 MOST_BYTES = 2**29  # in a file; the authors' largest, Gk for 75 x 75, has 23 MB
 MOST_PICKLE_BYTES = 2**24  # of a file outside its storages; Gx takes 0.3 MB
+MOST_MEMBERS = 2**14  # of a zip file; Gx has some 250
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 VERSION = 1001
@@ -130,7 +131,7 @@ def read_zip(whole: bytes) -> TorchFile:
     members = unzip(whole)
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise ValueError("a zip file, but none of torch.save: has no data.pkl")
+        raise ValueError(f"a zip file, but none of torch.save: has {len(pickles) or 'no'} data.pkl")
     folder = pickles[0].removesuffix("data.pkl")
     if len(members[pickles[0]]) > MOST_PICKLE_BYTES:
         raise ValueError(f"has a pickle of more than {MOST_PICKLE_BYTES >> 20} MiB")
@@ -151,6 +152,8 @@ def read_zip(whole: bytes) -> TorchFile:
 
 def unzip(whole: bytes) -> dict[str, bytes]:
     """Read all members of a zip file, which must not hold more bytes than it has itself."""
+    if whole.count(b"PK\1\2") > MOST_MEMBERS:  # zipfile takes its time for each
+        raise ValueError(f"refused: a zip file of more than {MOST_MEMBERS:,} members")
     with damage_told(), zipfile.ZipFile(io.BytesIO(whole)) as archive:
         members = archive.infolist()
     for member in members:

@@ -8,12 +8,14 @@ import numpy as np
 from scipy.signal import correlate
 
 from statistic.metrics import BORDER, SSIM_WINDOW, comp_upto_shift
+from utils.images import centre_of_mass
 
 
 def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> float:
     """Blur the truth by valid correlation with a kernel and compare with the blurry image.
 
-    Kernel and image may be shifted against each other, so the two are aligned first.
+    Kernel and image may be shifted against each other, so the two are aligned first, by the
+    kernel's centre of mass and then by searching around it.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> fl
             f"blurry is {blurry.shape}: with a kernel of {kernel.shape} it must be at least "
             f"{smallest - 1} pixels larger than that"
         )
-    top, left = ((side - 1) // 2 for side in kernel.shape)
+    top, left = centre_of_mass(kernel)
     # The FFT's rounding leaves values like -1e-17.
     reblurred = correlate(truth, kernel, "valid", "fft").clip(0, 1)
     return comp_upto_shift(reblurred, blurry[top : top + height, left : left + width])[0]

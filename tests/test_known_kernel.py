@@ -131,6 +131,16 @@ def test_orientation_takes_a_kernel_that_is_off_centre():
     np.testing.assert_array_equal(orient_kernel(moved[::-1, ::-1], sharp, blurry), moved)
 
 
+@needs_levin
+@pytest.mark.parametrize("margins", [((34, 0), (0, 34)), ((17, 17), (34, 0)), ((0, 34), (17, 17))])
+def test_orientation_takes_a_kernel_farther_off_than_images_are_aligned(margins):
+    """As an estimate in a square of 51 x 51 may lie; images are aligned by up to 10 pixels."""
+    truth, blurry = (read_gray(LEVIN / name) for name in ("gt/im1.png", "im1_kernel1_img.png"))
+    moved = np.pad(read_kernel(LEVIN / "gt/kernel1.png"), margins)
+    assert reblur_psnr(moved, truth, blurry) > 39
+    np.testing.assert_array_equal(orient_kernel(moved[::-1, ::-1], truth, blurry), moved)
+
+
 def test_a_symmetric_kernel_stays_as_it_is():
     kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
     blurry, sharp = blur(kernel)

@@ -298,6 +298,10 @@ def test_refuses_files_of_something_else(tmp_path):
         path = tmp_path / "file.pth"
         path.write_bytes(content)
         assert fault in refusal(load_image_network, path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(2**14 + 1):
+            archive.writestr(str(number), b"")
+    assert "more than 16,384 members" in refusal(load_image_network, path)
     assert "not a file" in refusal(load_image_network, tmp_path)
     with pytest.raises(FileNotFoundError):
         load_image_network(tmp_path / "missing.pth")

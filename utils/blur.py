@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from utils.images import centre_of_mass
+
 # On a CPU Fourier transforms are faster from 5 x 5 on, about 20 times at 11 x 11 and 150 times at
 # 51 x 51, forward and backward (python benchmarks/blur.py).
 FOURIER_FROM = 25
@@ -112,11 +114,7 @@ def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     (..., H, W) array
         The crop at the kernel's centre of mass, in whole pixels.
     """
-    top, left = (
-        round(float(profile @ np.arange(len(profile)) / profile.sum()))
-        for profile in (kernel.sum(axis=1), kernel.sum(axis=0))
-    )
-    return crop(sharp, kernel.shape, (top, left))
+    return crop(sharp, kernel.shape, centre_of_mass(kernel))
 
 
 def crop(sharp: Image, kernel_size: tuple[int, int], offset: tuple[int, int]) -> Image:

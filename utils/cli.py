@@ -135,7 +135,7 @@ def parse_options(
         type=int,
         nargs="+",
         metavar="K",
-        help="size, or height and width (as the name says)",
+        help="size, or height and width, where it is not known",
     )
     parser.add_argument(
         "--save_frequency",

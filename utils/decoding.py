@@ -12,10 +12,10 @@ import numpy as np
 
 from utils.command import DataError
 from utils.opencv import MOST_PIXELS, cv2
+from utils.tiff import TIFF, corrected
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-# How a file of each format begins: TIFF in either byte order, and those for more than 4 GiB.
-SIGNATURES = (PNG, JPEG, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"RIFF")
+SIGNATURES = (PNG, JPEG, *TIFF, b"BM", b"RIFF")  # how a file of each format begins
 MOST_BYTES = 2**30  # of a file: twice what 2^26 pixels take with alpha and 16 bits a channel
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
 SCAN = b"\xff\xda"  # begins a scan in a JPEG; an honest one has some ten
@@ -84,6 +84,9 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
         raise DataError(
             f"{path}: damaged ({damages[0]}); fetch it again or, if it looks right, save it anew"
         )
+    if content.startswith(TIFF):
+        with decoders_output():
+            image = corrected(path, content, image)
     return image, bytes(metadata.get(cv2.IMAGE_METADATA_EXIF, b""))
 
 

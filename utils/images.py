@@ -240,6 +240,23 @@ def read_kernel(path: str | Path) -> np.ndarray:
     return kernel / kernel.sum()
 
 
+def centre_of_mass(kernel: np.ndarray) -> tuple[int, int]:
+    """Find the row and the column, in whole pixels, about which a kernel blurs.
+
+    Blurring by it moves an image by as much as they lie off the kernel's middle.
+
+    Parameters
+    ----------
+    kernel : (kh, kw) array
+        Non-negative, not zero all over.
+    """
+    row, column = (
+        round(float(profile @ np.arange(len(profile)) / profile.sum()))
+        for profile in (kernel.sum(axis=1), kernel.sum(axis=0))
+    )
+    return row, column
+
+
 def quantise(image: np.ndarray, depth: np.dtype) -> np.ndarray:
     """Round an image in [0, 1] to the whole numbers of a depth; what lies outside is clipped."""
     return np.rint(np.clip(image, 0, 1) * np.iinfo(depth).max).astype(depth)

@@ -184,14 +184,16 @@ def restore(
     if collapsed_to_black(restoration.image, task.blurry):
         raise DataError(
             "collapsed to black, and again with the kernel that was found; try another --seed or "
-            "--kernel_size"
+            "--kernel_size, with --overwrite"
         )
     return restoration
 
 
 def rescue_recipe(recipe: Recipe) -> Recipe:
-    """Give the schedule of an image's second optimisation, for networks of the first one's size."""
-    return replace(NONBLIND, channels=recipe.channels, scales=recipe.scales)
+    """Give the schedule of an image's second optimisation, for networks and noise of the first."""
+    return replace(
+        NONBLIND, channels=recipe.channels, scales=recipe.scales, tv_weight=recipe.tv_weight
+    )
 
 
 def draw_rescue(task: Task, kernel: np.ndarray) -> State:

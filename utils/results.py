@@ -142,8 +142,14 @@ def earlier_precision(outputs: Outputs) -> str | None:
 
 def tell_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
     """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does."""
+
+    def tell(name: str) -> str:
+        if name.endswith("_sha256"):
+            return f"another {name.removesuffix('_sha256')}"
+        return f"{name} {made_with.get(name)} instead of {settings.get(name)}"
+
     return ", ".join(
-        f"{name} {made_with.get(name)} instead of {settings.get(name)}"
+        tell(name)
         for name in sorted(settings.keys() | made_with.keys())
         if made_with.get(name) != settings.get(name)
     )

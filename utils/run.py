@@ -339,7 +339,7 @@ class Job:
             "precision": self.precision,
             "luma_range": [experiment.luma_range.black, experiment.luma_range.white],
             "color_suffix": experiment.color_suffix,
-            "registered": experiment.registered,
+            **({"registered": True} if experiment.registered else {}),
             "rescue": experiment.rescue,
             **experiment.settings,
             "image_sha256": sha256(path),
