@@ -4,9 +4,10 @@
     python benchmarks/step.py --cases 255x255/11 512x512/31 --rounds 5 --threads 1
 
 They run in turns, on noise of the given size, with the loss 1 - SSIM. Each turn has a process of
-its own, for in one process the memory that ours has freed makes the baseline after it a tenth
-faster than it is. The times are medians over all iterations but the first of each turn, with their
-quartiles; peak memory is the largest of all turns (on CUDA: of what PyTorch has allocated).
+its own, for in one process what ours does to the allocator changes the baseline's speed after it:
+up by a tenth for small images, down by a third for large ones. The times are medians over all
+iterations but the first of each turn, with their quartiles; peak memory is the largest of all turns
+(on CUDA: of what PyTorch has allocated).
 """
 
 import multiprocessing
