@@ -11,6 +11,7 @@ beside the images, a kernel that explains them better when turned by 180 degrees
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,9 @@ def main(arguments: list[str]) -> int:
     if not kernel_path.exists():
         raise DataError(f"{kernel_path}: no such file or folder of kernels; give --kernel_path")
     images = {path.stem: path for path in options.images}
+    for name in list(images):  # NAME_k.png beside NAME.png is its kernel
+        images.pop(f"{name}_k", None)
+    options = replace(options, images=list(images.values()))
 
     def given(name: str) -> dict[str, Path]:
         return {"kernel": find_kernel(name, kernel_path)}

@@ -310,6 +310,14 @@ def test_kernels_are_found_by_the_number_in_the_name(sample):
         selfdeblur_nonblind.find_kernel("photo", folder)
 
 
+def test_kernels_may_lie_beside_the_images(run_script, known):
+    shutil.copy(known / "results/im1_kernel5_img_k.png", known)
+    options = ("--data_path", known, "--kernel_path", known, "--save_path", known / "other")
+    result = run_script("selfdeblur_nonblind.py", *options, *QUICKLY)
+    assert result.returncode == 0, result.stderr
+    assert "im1_kernel5_img_k" not in result.stdout
+
+
 def test_a_kernel_that_is_upside_down_is_named(run_script, known):
     result = run_script(
         "selfdeblur_nonblind.py", "--data_path", known, "--save_path", known / "results",
