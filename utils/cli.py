@@ -110,6 +110,7 @@ def parse_options(
     """
     choices = recipes(recipe)
     parser = Parser(description)
+    parser.usage = "%(prog)s [options]"  # all of which are told below; help shall fit a screen
     parser.add_argument(
         "--data_path",
         nargs="+",
