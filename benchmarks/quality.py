@@ -108,11 +108,11 @@ def restored(
     if checkpoint.exists():
         try:
             earlier = unpack_checkpoint(checkpoint.read_bytes())
+            if earlier.settings != decides:
+                raise DataError(f"{checkpoint}: of another {differing}; give another --save_path")
             resume(start, earlier)
         except CheckpointError as error:
             raise DataError(f"{checkpoint}: {error}; remove it to start over") from error
-        if earlier.settings != decides:
-            raise DataError(f"{checkpoint}: of another {differing}; give another --save_path")
         began -= earlier.seconds
 
     def checkpoint_due() -> bool:

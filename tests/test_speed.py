@@ -14,11 +14,12 @@ from tests.conftest import ROOT
 from utils import precision as precision_module
 from utils.allocator import freed_memory_kept
 from utils.checkpoint import pack_checkpoint, resume, unpack_checkpoint
+from utils.command import DataError
 from utils.deblur import deblur, draw_start
 from utils.files import write_whole
 from utils.images import read_gray
 from utils.precision import bf16_is_faster, choose_precision, computing_in
-from utils.recipe import LEVIN
+from utils.recipe import LEVIN, QUICK
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -204,6 +205,9 @@ def test_quality_benchmark_goes_on_within_an_image(tmp_path, monkeypatch):
             patch.setattr(quality, "write_whole", kept_then_killed)
             with pytest.raises(KilledError):
                 measure(halting)
+        with monkeypatch.context() as patch, pytest.raises(DataError, match="of another image, re"):
+            patch.setattr(quality, "recipes", lambda recipe: {"quick": replace(QUICK, scales=4)})
+            measure(halting)
     records = measure(halting)
     assert not list(halting.glob("*_checkpoint.pth"))
     for record, other in zip(records, expected, strict=True):

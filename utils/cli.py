@@ -136,7 +136,7 @@ def parse_options(
         type=int,
         nargs="+",
         metavar="K",
-        help="size, or height and width, where it is not known",
+        help="size, or height and width, in place of the known one",
     )
     parser.add_argument(
         "--save_frequency",

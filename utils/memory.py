@@ -15,7 +15,7 @@ from utils.recipe import Recipe
 # What an image takes on top of the process before its first iteration, in float32 and with one
 # thread: `python benchmarks/memory.py` gave, beyond these 200 MB, 74 to 95 B per pixel of Gx's
 # output and channel. Where maps are too large to be kept (utils/allocator.py),
-# `python benchmarks/step.py --cases 768x1024/75` gave 38 B.
+# `python benchmarks/step.py --cases 768x1024/75` gave 42 B.
 FIXED_BYTES = 200e6
 BYTES_KEPT = 96
 BYTES_NOT_KEPT = 42

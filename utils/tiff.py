@@ -96,6 +96,8 @@ def read_with_alpha(path: str | Path, content: bytes) -> np.ndarray:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             red, green, blue, alpha = np.moveaxis(np.asarray(image.convert("RGBA")), 2, 0)
+    except MemoryError:
+        raise
     except Exception as error:  # of some five types, for a file that OpenCV was content with
         raise DataError(f"{path}: a TIFF whose alpha cannot be read; save it as PNG") from error
     return np.dstack([blue, green, red, alpha])
