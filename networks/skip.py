@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.activated import activate, activated_conv
+from networks.convolution import conv2d
 from networks.upsampled import joined_conv
 
 SKIP_CHANNELS = 16
@@ -26,18 +27,22 @@ class Pointwise(nn.Conv2d):
         return F.linear(channels_last, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
+class ReflectingConv(nn.Conv2d):
+    """A 3 x 3 convolution that reflects the image's border."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__(in_channels, out_channels, 3, stride, padding=1, padding_mode="reflect")
+
+    def forward(self, x: Tensor) -> Tensor:
+        bordered = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        return conv2d(bordered, self.weight, self.bias, self.stride[0])
+
+
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
     """Make a convolution that keeps the size (at stride 1) by reflecting the image's border."""
     if kernel_size == 1:
         return Pointwise(in_channels, out_channels, 1)
-    return nn.Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride,
-        padding=kernel_size // 2,
-        padding_mode="reflect",
-    )
+    return ReflectingConv(in_channels, out_channels, stride)
 
 
 class ConvBlock(nn.Module):

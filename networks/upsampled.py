@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from networks.convolution import conv2d, stuffing_conv2d
+
 SMOOTHING = (0.25, 0.75, 0.75, 0.25)
 
 
@@ -67,7 +69,7 @@ def fast_joined_conv(skipped: Tensor, low: Tensor, norm: nn.BatchNorm2d, conv: n
         momentum=norm.momentum,
         eps=norm.eps,
     )
-    base = F.conv2d(
+    base = conv2d(
         F.pad(normed, (1, 1, 1, 1), mode="reflect"),
         weight_skipped,
         conv.bias + weight_low.sum((2, 3)) @ shift,
@@ -95,9 +97,7 @@ def upsampled_conv(low: Tensor, weight: Tensor, base: Tensor) -> Tensor:
     (height, width), (enlarged_height, enlarged_width) = low.shape[2:], base.shape[2:]
     cut = 2 * height - enlarged_height, 2 * width - enlarged_width
     padded = F.pad(low, (1, 1 - cut[1], 1, 1 - cut[0]), mode="replicate")
-    stuffed = F.conv_transpose2d(
-        padded, weight.flip(2, 3).transpose(0, 1), stride=2, padding=1, output_padding=cut
-    )
+    stuffed = stuffing_conv2d(padded, weight.flip(2, 3).transpose(0, 1), cut)
     base += Smoothing.apply(stuffed)
 
     # What lies around the enlarged map is now not its reflection; what that lacks reaches the

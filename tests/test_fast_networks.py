@@ -6,9 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.grad import conv2d_weight
 
 from benchmarks.baseline import image
 from networks.activated import SlicedActivatedConv, activate, sliced_activated_conv
+from networks.convolution import Conv2d, StuffingConv2d, conv2d, filter_gradient, stuffing_conv2d
 from networks.skip import SkipNetwork, conv
 from networks.upsampled import AddEdges, BorderStrips, Smoothing, UpsampledMoments, fast_joined_conv
 
@@ -101,10 +103,71 @@ def test_activated_conv_leaves_its_input_as_it_was():
     assert torch.equal(x, before)
 
 
+@pytest.fixture(params=[4096, 7])
+def positions(request, monkeypatch):
+    """Let the filters' gradient take all positions at once, or hardly a row at a time."""
+    monkeypatch.setattr("networks.convolution.POSITIONS", request.param)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(9, 12), (8, 5), (3, 3), (4, 7)])
+def test_convolution(positions, height, width, stride):
+    layer = nn.Conv2d(3, 4, 3, stride).double()
+    x = random_map(1, 3, height, width)
+
+    def fast(x, layer):
+        return Conv2d.apply(x, layer.weight, layer.bias, stride)
+
+    def plain(x, layer):
+        return layer(x)
+
+    assert_same(fast, plain, [x], [layer])
+
+
+@pytest.mark.parametrize("cut", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize(("height", "width"), [(5, 6), (1, 4), (4, 1)])
+def test_stuffing_convolution(positions, height, width, cut):
+    layer = nn.ConvTranspose2d(3, 4, 3, 2, padding=1, output_padding=cut, bias=False).double()
+
+    def fast(x, layer):
+        return StuffingConv2d.apply(x, layer.weight, cut)
+
+    def plain(x, layer):
+        return layer(x)
+
+    assert_same(fast, plain, [random_map(1, 3, height, width)], [layer])
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_convolutions_of_every_processor(monkeypatch, capability):
+    """What is slow only with AVX2 is done in another way there only, in float32 and bfloat16."""
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    x, weight, bias = random_map(1, 3, 6, 7), torch.randn(4, 3, 3, 3).double(), torch.ones(4)
+    weight.requires_grad_()
+    y = conv2d(x, weight, bias.double())
+    assert (type(y.grad_fn).__name__ == "Conv2dBackward") == (capability == "AVX2")
+    assert torch.equal(y, F.conv2d(x, weight, bias.double()))
+    y = stuffing_conv2d(x, weight.transpose(0, 1), (1, 0))
+    assert (type(y.grad_fn).__name__ == "StuffingConv2dBackward") == (capability == "AVX2")
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv2d(x.float(), weight.float(), bias)
+    assert y.dtype == torch.bfloat16
+
+
+def test_filter_gradient_in_float32():
+    x, grad = random_map(1, 8, 40, 50).detach(), random_map(1, 6, 38, 48).detach()
+    exact = conv2d_weight(x, (6, 8, 3, 3), grad)
+    error = filter_gradient(x.float(), grad.float(), stride=1) - exact
+    assert error.norm() < 1e-6 * exact.norm()
+
+
 def test_gradients_by_differences():
     x, low = random_map(1, 2, 6, 5), random_map(1, 2, 3, 4)
     assert torch.autograd.gradcheck(Smoothing.apply, x)
     assert torch.autograd.gradcheck(BorderStrips.apply, x)
+    filters, bias = torch.randn(3, 2, 3, 3).double().requires_grad_(), torch.ones(3).double()
+    assert torch.autograd.gradcheck(Conv2d.apply, (x, filters, bias.requires_grad_(), 2))
+    assert torch.autograd.gradcheck(StuffingConv2d.apply, (low, filters.mT.transpose(0, 1), (1, 0)))
     assert torch.autograd.gradcheck(lambda low: UpsampledMoments.apply(low, 5, 8), low)
     edges = [random_map(1, 2, 1, 5), random_map(1, 2, 1, 5)]
     edges += [random_map(1, 2, 6, 1), random_map(1, 2, 6, 1)]
