@@ -35,7 +35,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
         What the convolution gives.
     """
     if filter_gradient_is_slow(x):
-        return Conv2d.apply(x, weight, bias, stride)
+        return Convolution.apply(x, weight, bias, stride)
     return F.conv2d(x, weight, bias, stride)
 
 
@@ -57,7 +57,7 @@ def stuffing_conv2d(x: Tensor, weight: Tensor, cut: tuple[int, int]) -> Tensor:
         What the convolution gives.
     """
     if filter_gradient_is_slow(x):
-        return StuffingConv2d.apply(x, weight, cut)
+        return StuffingConvolution.apply(x, weight, cut)
     return F.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=cut)
 
 
@@ -70,7 +70,7 @@ def filter_gradient_is_slow(x: Tensor) -> bool:
     )
 
 
-class Conv2d(torch.autograd.Function):
+class Convolution(torch.autograd.Function):
     """`conv2d`, with the filters' gradient by `filter_gradient`."""
 
     @staticmethod
@@ -88,7 +88,7 @@ class Conv2d(torch.autograd.Function):
         return grad_x, filter_gradient(x, grad, ctx.stride), grad.sum((0, 2, 3)), None
 
 
-class StuffingConv2d(torch.autograd.Function):
+class StuffingConvolution(torch.autograd.Function):
     """`stuffing_conv2d`, whose gradients are those of a convolution of stride 2, in other roles."""
 
     @staticmethod

@@ -10,7 +10,13 @@ from torch.nn.grad import conv2d_weight
 
 from benchmarks.baseline import image
 from networks.activated import SlicedActivatedConv, activate, sliced_activated_conv
-from networks.convolution import Conv2d, StuffingConv2d, conv2d, filter_gradient, stuffing_conv2d
+from networks.convolution import (
+    Convolution,
+    StuffingConvolution,
+    conv2d,
+    filter_gradient,
+    stuffing_conv2d,
+)
 from networks.skip import SkipNetwork, conv
 from networks.upsampled import AddEdges, BorderStrips, Smoothing, UpsampledMoments, fast_joined_conv
 
@@ -116,7 +122,7 @@ def test_convolution(positions, height, width, stride):
     x = random_map(1, 3, height, width)
 
     def fast(x, layer):
-        return Conv2d.apply(x, layer.weight, layer.bias, stride)
+        return Convolution.apply(x, layer.weight, layer.bias, stride)
 
     def plain(x, layer):
         return layer(x)
@@ -130,7 +136,7 @@ def test_stuffing_convolution(positions, height, width, cut):
     layer = nn.ConvTranspose2d(3, 4, 3, 2, padding=1, output_padding=cut, bias=False).double()
 
     def fast(x, layer):
-        return StuffingConv2d.apply(x, layer.weight, cut)
+        return StuffingConvolution.apply(x, layer.weight, cut)
 
     def plain(x, layer):
         return layer(x)
@@ -145,10 +151,10 @@ def test_convolutions_of_every_processor(monkeypatch, capability):
     x, weight, bias = random_map(1, 3, 6, 7), torch.randn(4, 3, 3, 3).double(), torch.ones(4)
     weight.requires_grad_()
     y = conv2d(x, weight, bias.double())
-    assert (type(y.grad_fn).__name__ == "Conv2dBackward") == (capability == "AVX2")
+    assert (type(y.grad_fn).__name__ == "ConvolutionBackward") == (capability == "AVX2")
     assert torch.equal(y, F.conv2d(x, weight, bias.double()))
     y = stuffing_conv2d(x, weight.transpose(0, 1), (1, 0))
-    assert (type(y.grad_fn).__name__ == "StuffingConv2dBackward") == (capability == "AVX2")
+    assert (type(y.grad_fn).__name__ == "StuffingConvolutionBackward") == (capability == "AVX2")
     with torch.autocast("cpu", torch.bfloat16):
         y = conv2d(x.float(), weight.float(), bias)
     assert y.dtype == torch.bfloat16
@@ -166,8 +172,10 @@ def test_gradients_by_differences():
     assert torch.autograd.gradcheck(Smoothing.apply, x)
     assert torch.autograd.gradcheck(BorderStrips.apply, x)
     filters, bias = torch.randn(3, 2, 3, 3).double().requires_grad_(), torch.ones(3).double()
-    assert torch.autograd.gradcheck(Conv2d.apply, (x, filters, bias.requires_grad_(), 2))
-    assert torch.autograd.gradcheck(StuffingConv2d.apply, (low, filters.mT.transpose(0, 1), (1, 0)))
+    assert torch.autograd.gradcheck(Convolution.apply, (x, filters, bias.requires_grad_(), 2))
+    assert torch.autograd.gradcheck(
+        StuffingConvolution.apply, (low, filters.mT.transpose(0, 1), (1, 0))
+    )
     assert torch.autograd.gradcheck(lambda low: UpsampledMoments.apply(low, 5, 8), low)
     edges = [random_map(1, 2, 1, 5), random_map(1, 2, 1, 5)]
     edges += [random_map(1, 2, 6, 1), random_map(1, 2, 6, 1)]
