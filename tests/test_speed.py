@@ -165,6 +165,14 @@ def test_step_benchmark_names_a_wrong_case():
     assert "--cases 255/11: write HEIGHTxWIDTH/KERNEL" in result.stderr
 
 
+def test_convolution_benchmark_prints_its_table():
+    result = run("benchmarks/convolution.py", "--size", "16")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n| ") == 8
+    result = run("benchmarks/convolution.py", "--size", "8")
+    assert "--size 8: must be 16 or more" in result.stderr
+
+
 def test_quality_benchmark_goes_on_after_what_is_there(tmp_path):
     command = ["benchmarks/quality.py", "--data_path", "datasets/sample", "--save_path", tmp_path]
     command += ["--only", "im1_*", "--recipe", "quick", "--num_iter", "2", "--crop", "64"]
