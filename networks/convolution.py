@@ -62,7 +62,7 @@ def stuffing_conv2d(x: Tensor, weight: Tensor, cut: tuple[int, int]) -> Tensor:
 
 
 def filter_gradient_is_slow(x: Tensor) -> bool:
-    """Tell whether oneDNN's own gradient of the filters is slow for a map."""
+    """Tell whether oneDNN is slow at the filters' gradient; in bfloat16 it was not looked at."""
     return (
         x.device.type == "cpu"
         and torch.backends.cpu.get_cpu_capability() == "AVX2"

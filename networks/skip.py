@@ -39,7 +39,7 @@ class ReflectingConv(nn.Conv2d):
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """Make a convolution that keeps the size (at stride 1) by reflecting the image's border."""
+    """Make a convolution, 1 x 1 or 3 x 3, that keeps the size (at stride 1)."""
     if kernel_size == 1:
         return Pointwise(in_channels, out_channels, 1)
     return ReflectingConv(in_channels, out_channels, stride)
