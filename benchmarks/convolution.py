@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, use_threads
 from networks.convolution import filter_gradient
 from utils.command import Parser, UsageError, run_program
 
@@ -28,8 +28,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.size < 16:
         raise UsageError(f"--size {options.size}: must be 16 or more")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     half, quarter = (options.size + 1) // 2, (options.size + 3) // 4
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"{describe_machine(torch.device('cpu'))}; {capability}\n")

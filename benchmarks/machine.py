@@ -25,6 +25,15 @@ def chosen(options: argparse.Namespace) -> tuple[torch.device, str]:
         raise UsageError(str(error)) from error
 
 
+def use_threads(count: int | None) -> None:
+    """Let PyTorch use so many threads on the CPU, as ``--threads`` says, or as many as it does."""
+    if count is None:
+        return
+    if count < 1:
+        raise UsageError(f"--threads {count}: must be 1 or more")
+    torch.set_num_threads(count)
+
+
 def describe_machine(device: torch.device) -> str:
     """Name the processor, what the benchmark has of it, the versions and the date."""
     cpuinfo = Path("/proc/cpuinfo")

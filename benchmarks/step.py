@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
-from benchmarks.machine import chosen, describe_machine, peak_memory
+from benchmarks.machine import chosen, describe_machine, peak_memory, use_threads
 from utils.command import Parser, UsageError, run_program
 from utils.deblur import CHECK_EVERY, deblur, draw_start
 from utils.precision import PRECISIONS
@@ -40,8 +40,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours (auto)")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     device, precision = chosen(options)
     cases = [parse_case(case) for case in options.cases]
 

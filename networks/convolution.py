@@ -1,6 +1,6 @@
 """3 x 3 convolutions whose filters' gradient is fast on processors without AVX-512, too.
 
-With AVX2 alone, oneDNN's code for that gradient takes four to ten times as long as the convolution
+With AVX2 alone, oneDNN's code for that gradient takes three to ten times as long as the convolution
 itself where maps lie channels last: half of an iteration. The gradient is a sum over all positions
 of the map's channels around a position times the gradient's at it, so it is nine matrix products.
 Three neighbours in a row are put side by side, which makes them three, of matrices wide enough for

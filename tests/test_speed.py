@@ -173,6 +173,13 @@ def test_convolution_benchmark_prints_its_table():
     assert "--size 8: must be 16 or more" in result.stderr
 
 
+@pytest.mark.parametrize("program", ["step", "convolution"])
+def test_benchmarks_name_a_wrong_number_of_threads(program):
+    result = run(f"benchmarks/{program}.py", "--threads", "0")
+    assert result.returncode == 2
+    assert "--threads 0: must be 1 or more" in result.stderr
+
+
 def test_quality_benchmark_goes_on_after_what_is_there(tmp_path):
     command = ["benchmarks/quality.py", "--data_path", "datasets/sample", "--save_path", tmp_path]
     command += ["--only", "im1_*", "--recipe", "quick", "--num_iter", "2", "--crop", "64"]
