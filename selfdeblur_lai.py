@@ -10,12 +10,13 @@ that collapses to black is restored again with the kernel that was found.
 
 import re
 
-from utils.cli import parse_options
-from utils.colors import STUDIO_RANGE
-from utils.command import DataError, Parser, run_program
-from utils.experiment import Experiment
-from utils.recipe import LAI
-from utils.run import restore_all
+from utils.engine.recipe import LAI
+from utils.errors import DataError
+from utils.images.colors import STUDIO_RANGE
+from utils.runs.experiment import Experiment
+from utils.runs.run import restore_all
+from utils.terminal.options import parse_options
+from utils.terminal.program import Parser, run_program
 
 # The sizes of Lai's four kernels, by the number in the image's name.
 KERNEL_SIZES = {1: 31, 2: 51, 3: 55, 4: 75}

@@ -7,11 +7,12 @@ python selfdeblur_levin.py --data_path photo.png --kernel_size 31 --save_path re
 
 import re
 
-from utils.cli import parse_options
-from utils.command import DataError, run_program
-from utils.experiment import Experiment
-from utils.recipe import LEVIN
-from utils.run import restore_all
+from utils.engine.recipe import LEVIN
+from utils.errors import DataError
+from utils.runs.experiment import Experiment
+from utils.runs.run import restore_all
+from utils.terminal.options import parse_options
+from utils.terminal.program import run_program
 
 # The size of the true kernel's support, by the kernel's number in the image's name.
 KERNEL_SIZES = {1: 17, 2: 15, 3: 13, 4: 27, 5: 11, 6: 19, 7: 21, 8: 21}

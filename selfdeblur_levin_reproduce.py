@@ -7,10 +7,10 @@
 The second of the two iterations shows the image after one small step of Gx; the kernel stays.
 """
 
-from utils.cli import parse_options
-from utils.command import run_program
-from utils.recipe import REPRODUCE
-from utils.reproduce import model_options, reproduce_all
+from utils.engine.recipe import REPRODUCE
+from utils.runs.reproduce import model_options, reproduce_all
+from utils.terminal.options import parse_options
+from utils.terminal.program import run_program
 
 
 def main(arguments: list[str]) -> int:

@@ -17,14 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from statistic.reblur import reblur_psnr
-from utils.cli import parse_options
-from utils.command import DataError, Parser, describe, run_program
-from utils.deblur import State, draw_start
-from utils.experiment import Experiment
-from utils.images import find_truth, read_gray, read_kernel
-from utils.progress import say
-from utils.recipe import NONBLIND
-from utils.run import restore_all
+from utils.engine.deblur import State, draw_start
+from utils.engine.recipe import NONBLIND
+from utils.errors import DataError, describe
+from utils.images.reading import find_truth, read_gray, read_kernel
+from utils.runs.experiment import Experiment
+from utils.runs.run import restore_all
+from utils.terminal.options import parse_options
+from utils.terminal.program import Parser, run_program
+from utils.terminal.progress import say
 
 FOLDER = "results/lai/uniform/nonblind/blurry"
 CLEARLY = 1.0  # dB; the two orientations of Levin's true kernels are 2.9 and more apart

@@ -7,11 +7,11 @@ The luminance is restored, laid on the blurry one, and the chroma kept. The resu
 photograph's bits a channel and its alpha.
 """
 
-from utils.cli import parse_options
-from utils.command import run_program
-from utils.experiment import Experiment
-from utils.recipe import YCBCR
-from utils.run import restore_all
+from utils.engine.recipe import YCBCR
+from utils.runs.experiment import Experiment
+from utils.runs.run import restore_all
+from utils.terminal.options import parse_options
+from utils.terminal.program import run_program
 
 # The authors' sizes for their photographs, by a word in the name.
 KERNEL_SIZES = {"fish": 41, "flower": 25, "house": 51}

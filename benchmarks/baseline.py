@@ -1,6 +1,7 @@
 """The optimisation as the authors' code runs it: plain PyTorch in float32, operation by operation.
 
-What utils/deblur.py is compared with, in speed, memory and quality. It gives the same numbers.
+What utils/engine/deblur.py is compared with, in speed, memory and quality. It gives
+the same numbers.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.skip import ConvBlock, NonLocalBlock, Scale, SkipNetwork
-from utils.deblur import State
-from utils.losses import C1, C2, WINDOW_SIZE, gaussian_window, total_variation
-from utils.recipe import Recipe
+from utils.engine.deblur import State
+from utils.engine.losses import C1, C2, WINDOW_SIZE, gaussian_window, total_variation
+from utils.engine.recipe import Recipe
 
 
 def baseline(
@@ -38,7 +39,7 @@ def baseline(
     device : str
         ``cpu`` or ``cuda``.
     checkpoint_due, on_checkpoint : callable, optional
-        See `utils.deblur.deblur`.
+        See `utils.engine.deblur.deblur`.
 
     Yields
     ------

@@ -1,4 +1,5 @@
-"""Time the blur and its gradients, directly and by Fourier transforms, for utils/blur.py's choice.
+"""Time the blur and its gradients, directly and by Fourier transforms, for the choice in
+utils/engine/blur.py.
 
 python benchmarks/blur.py
 python benchmarks/blur.py --sizes 255 --kernels 3 5 11
@@ -13,8 +14,8 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import describe_machine
-from utils.blur import FourierBlur
-from utils.command import Parser, run_program
+from utils.engine.blur import FourierBlur
+from utils.terminal.program import Parser, run_program
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,5 @@
-"""Time the gradient of Gx's filters, by PyTorch and by networks/convolution.py, for its choice.
+"""Time the gradient of Gx's filters, by PyTorch and by networks/fast/convolution.py,
+for its choice.
 
 python benchmarks/convolution.py
 python benchmarks/convolution.py --size 520 --threads 1
@@ -15,8 +16,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import describe_machine, use_threads
-from networks.convolution import filter_gradient
-from utils.command import Parser, UsageError, run_program
+from networks.fast.convolution import filter_gradient
+from utils.errors import UsageError
+from utils.terminal.program import Parser, run_program
 
 REPETITIONS = 9
 

@@ -19,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from statistic.known_kernel import WEIGHT, deconvolve
 from statistic.metrics import comp_upto_shift
 from statistic.reblur import orient_kernel
-from utils.command import DataError, Parser, UsageError, run_program
-from utils.images import read_gray, read_kernel, to_uint8
+from utils.errors import DataError, UsageError
+from utils.images.reading import read_gray, read_kernel
+from utils.images.writing import to_uint8
+from utils.terminal.program import Parser, run_program
 
 
 def main(arguments: list[str]) -> int:

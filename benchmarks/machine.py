@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils.command import UsageError
-from utils.deblur import choose_device
-from utils.precision import choose_precision
+from utils.engine.deblur import choose_device
+from utils.engine.precision import choose_precision
+from utils.errors import UsageError
 
 
 def chosen(options: argparse.Namespace) -> tuple[torch.device, str]:

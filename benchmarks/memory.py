@@ -1,11 +1,13 @@
-"""Measure the memory that one image's restoration takes, for the estimate in utils/memory.py.
+"""Measure the memory that one image's restoration takes, for the estimate in
+utils/engine/memory.py.
 
     python benchmarks/memory.py
     python benchmarks/memory.py --sizes 256 512 1024
 
 32 iterations are run for each size, in a process of its own; after some ten, the fragments of kept
-memory (utils/allocator.py) hardly add any more. The line through the peaks gives the two numbers of
-utils/memory.py: the bytes that every image takes, and those per pixel and channel.
+memory
+(utils/engine/allocator.py) hardly add any more. The line through the peaks gives the two numbers of
+utils/engine/memory.py: the bytes that every image takes, and those per pixel and channel.
 """
 
 import multiprocessing
@@ -18,9 +20,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import peak_memory
-from utils.command import Parser, run_program
-from utils.deblur import deblur
-from utils.recipe import LEVIN, QUICK
+from utils.engine.deblur import deblur
+from utils.engine.recipe import LEVIN, QUICK
+from utils.terminal.program import Parser, run_program
 
 KERNEL = 31
 ITERATIONS = 32

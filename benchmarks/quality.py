@@ -27,15 +27,18 @@ from benchmarks.baseline import baseline
 from benchmarks.machine import chosen, describe_machine
 from selfdeblur_levin import kernel_size
 from statistic.metrics import comp_upto_shift
-from utils.blur import crop_to_blurry
-from utils.checkpoint import CheckpointError, pack_checkpoint, resume, unpack_checkpoint
-from utils.cli import find_images
-from utils.command import DataError, Parser, UsageError, run_program
-from utils.deblur import State, deblur, draw_start
-from utils.files import sha256, write_json, write_whole
-from utils.images import find_truth, read_gray, scale_kernel, to_uint8, write_png
-from utils.precision import PRECISIONS
-from utils.recipe import LEVIN, Recipe, recipes
+from utils.engine.blur import crop_to_blurry
+from utils.engine.checkpoint import CheckpointError, pack_checkpoint, resume, unpack_checkpoint
+from utils.engine.deblur import State, deblur, draw_start
+from utils.engine.precision import PRECISIONS
+from utils.engine.recipe import LEVIN, Recipe, recipes
+from utils.errors import DataError, UsageError
+from utils.images.files import sha256, write_json, write_whole
+from utils.images.kernels import scale_kernel
+from utils.images.reading import find_truth, read_gray
+from utils.images.writing import to_uint8, write_png
+from utils.terminal.options import find_images
+from utils.terminal.program import Parser, run_program
 
 CHECKPOINT_SECONDS = 60
 

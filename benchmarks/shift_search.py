@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from statistic.metrics import BORDER, STEP, comp_upto_shift, crop, search_shift
-from utils.command import Parser, UsageError, run_program
-from utils.opencv import cv2
+from utils.errors import UsageError
+from utils.images.opencv import cv2
+from utils.terminal.program import Parser, run_program
 
 MAXSHIFT = 10
 

@@ -23,10 +23,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
 from benchmarks.machine import chosen, describe_machine, peak_memory, use_threads
-from utils.command import Parser, UsageError, run_program
-from utils.deblur import CHECK_EVERY, deblur, draw_start
-from utils.precision import PRECISIONS
-from utils.recipe import LEVIN
+from utils.engine.deblur import CHECK_EVERY, deblur, draw_start
+from utils.engine.precision import PRECISIONS
+from utils.engine.recipe import LEVIN
+from utils.errors import UsageError
+from utils.terminal.program import Parser, run_program
 
 CASES = ["255x255/11", "255x255/27", "512x512/31", "768x1024/75"]
 

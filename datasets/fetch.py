@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.command import DataError, Parser, UsageError, run_program
+from utils.errors import DataError, UsageError
+from utils.terminal.program import Parser, run_program
 
 BASE_URL = "https://raw.githubusercontent.com/csdwren/SelfDeblur/master/datasets"
 SUMS = Path(__file__).resolve().parent / "SHA256SUMS"

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.signal import correlate
 
-from utils.images import to_uint8
+from utils.images.writing import to_uint8
 
 BRIGHT = 0.9  # where saturation sets in
 

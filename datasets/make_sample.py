@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.camera_shake import camera_shake
 from datasets.formation import as_stored, blur, crop_to_blurry, expose
 from datasets.output import write_new
-from utils.command import Parser, run_program
-from utils.images import encode_png, scale_kernel, to_uint8
+from utils.images.kernels import scale_kernel
+from utils.images.writing import encode_png, to_uint8
+from utils.terminal.program import Parser, run_program
 
 SIZE = 128  # height and width of the blurry images
 NOISE = 0.5  # in gray levels

@@ -26,9 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.camera_shake import SMALLEST_SIZE, camera_shake
 from datasets.formation import as_stored, blur, crop_to_blurry, expose, saturate
 from datasets.output import write_new
-from utils.colors import STUDIO_RANGE
-from utils.command import DataError, Parser, UsageError, run_program
-from utils.images import encode_png, list_images, read_color, scale_kernel
+from utils.errors import DataError, UsageError
+from utils.images.colors import STUDIO_RANGE
+from utils.images.kernels import scale_kernel
+from utils.images.reading import list_images, read_color
+from utils.images.writing import encode_png
+from utils.terminal.program import Parser, run_program
 
 # The sizes that the scripts derive from a kernel's number, 1, 2, ...
 KERNEL_SIZES = {"levin": (17, 15, 13, 27, 11, 19, 21, 21), "lai": (31, 51, 55, 75)}

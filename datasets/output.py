@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from utils.command import DataError
-from utils.files import write_whole
+from utils.errors import DataError
+from utils.images.files import write_whole
 
 
 def write_new(path: Path, content: bytes) -> None:

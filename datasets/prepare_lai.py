@@ -16,9 +16,11 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.output import write_new
-from utils.colors import STUDIO_RANGE
-from utils.command import DataError, Parser, run_program
-from utils.images import encode_png, list_images, read_color
+from utils.errors import DataError
+from utils.images.colors import STUDIO_RANGE
+from utils.images.reading import list_images, read_color
+from utils.images.writing import encode_png
+from utils.terminal.program import Parser, run_program
 
 SCENES = tuple(
     f"{group}_{number:02}"

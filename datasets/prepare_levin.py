@@ -19,8 +19,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.output import write_new
-from utils.command import DataError, Parser, run_program
-from utils.images import encode_png, scale_kernel
+from utils.errors import DataError
+from utils.images.kernels import scale_kernel
+from utils.images.writing import encode_png
+from utils.terminal.program import Parser, run_program
 
 IMAGES = range(1, 5)
 KERNELS = range(1, 9)

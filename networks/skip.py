@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from networks.activated import activate, activated_conv
-from networks.convolution import conv2d
-from networks.upsampled import joined_conv
+from networks.fast.activated import activate, activated_conv
+from networks.fast.convolution import conv2d
+from networks.fast.upsampled import joined_conv
 
 SKIP_CHANNELS = 16
 NON_LOCAL_FROM = 2  # the first scale, counted from 0, whose encoder has a non-local block

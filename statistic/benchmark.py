@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from utils.colors import LumaRange
-from utils.images import truth_name
+from utils.images.colors import LumaRange
+from utils.images.reading import truth_name
 
 
 @dataclass(frozen=True)

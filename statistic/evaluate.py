@@ -19,14 +19,14 @@ from statistic.methods import (
     select,
 )
 from statistic.metrics import BORDER, MAXSHIFT
-from statistic.report import write_report
+from statistic.report.page import write_report
 from statistic.scoring import Score, Task, score_image
 from statistic.summary import Statistics, summarise
 from statistic.tables import as_json, format_csv, format_markdown, format_text
-from utils.command import Parser
-from utils.files import write_json, write_whole
-from utils.parallel import in_parallel
-from utils.progress import image_bar, say
+from utils.images.files import write_json, write_whole
+from utils.runs.parallel import in_parallel
+from utils.terminal.program import Parser
+from utils.terminal.progress import image_bar, say
 
 Plot = Callable[[Path, Statistics], Path | None]
 
@@ -223,7 +223,7 @@ def report(statistics: Statistics, results: Path, plots: Sequence[Plot]) -> int:
         What to report.
     results : Path
         The results folder. Tables and plots go to ``statistics/NAME`` in it, NAME being the
-        benchmark's; for the report see `statistic.report.report_folder`.
+        benchmark's; for the report see `statistic.report.page.report_folder`.
     plots : sequence of callable
         Each draws one plot into a folder, and tells its SVG file.
 

@@ -8,12 +8,13 @@ from typing import Any
 from statistic.known_kernel import WEIGHT, deconvolve
 from statistic.methods import Given
 from statistic.reblur import orient_kernel
-from utils.colors import LumaRange
-from utils.command import DataError
-from utils.files import sha256, write_json
-from utils.images import read_image, read_kernel, write_png
-from utils.parallel import in_parallel
-from utils.progress import image_bar, say
+from utils.errors import DataError
+from utils.images.colors import LumaRange
+from utils.images.files import sha256, write_json
+from utils.images.reading import read_image, read_kernel
+from utils.images.writing import write_png
+from utils.runs.parallel import in_parallel
+from utils.terminal.progress import image_bar, say
 
 
 @dataclass(frozen=True)

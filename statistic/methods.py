@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from statistic.benchmark import Benchmark
-from utils.command import DataError, UsageError
-from utils.images import SUFFIXES, find_image, list_images
+from utils.errors import DataError, UsageError
+from utils.images.reading import SUFFIXES, find_image, list_images
 
 # These hold sharp or blurry images, or what --save_aligned wrote.
 _NO_METHODS = ("groundtruth", "ground_truth", "gt", "blurry", "aligned")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, linalg
 
-from utils.opencv import cv2
+from utils.images.opencv import cv2
 
 BORDER = 15  # pixels of the truth that are not compared, on every side
 STEP = 4  # shifts to a pixel: the search goes by quarters

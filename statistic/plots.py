@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from statistic.scoring import Score
 from statistic.summary import Statistics
-from utils.files import write_whole
+from utils.images.files import write_whole
 
 matplotlib.use("Agg")
 

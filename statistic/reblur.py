@@ -8,7 +8,7 @@ import numpy as np
 from scipy.signal import correlate
 
 from statistic.metrics import BORDER, SSIM_WINDOW, comp_upto_shift
-from utils.images import centre_of_mass
+from utils.images.kernels import centre_of_mass
 
 
 def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> float:

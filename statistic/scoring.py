@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from statistic.metrics import BORDER, Alignment, align, crop, error_ratio, error_ratio_levin
-from utils.colors import LumaRange
-from utils.command import DataError
-from utils.files import write_whole
-from utils.images import encode_png, read_image, truth_name
+from utils.errors import DataError
+from utils.images.colors import LumaRange
+from utils.images.files import write_whole
+from utils.images.reading import read_image, truth_name
+from utils.images.writing import encode_png
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from statistic import published
 from statistic.benchmark import Benchmark, BlurryImage
 from statistic.evaluate import evaluate, parse_options, report
 from statistic.plots import draw_subsets
-from utils.colors import STUDIO_RANGE
-from utils.command import run_program
+from utils.images.colors import STUDIO_RANGE
+from utils.terminal.program import run_program
 
 LAI = Benchmark(
     name="lai",

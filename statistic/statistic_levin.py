@@ -17,8 +17,8 @@ from statistic import published
 from statistic.benchmark import Benchmark, BlurryImage
 from statistic.evaluate import evaluate, parse_options, report
 from statistic.plots import draw_error_ratios, draw_heatmaps
-from utils.colors import FULL_RANGE
-from utils.command import run_program
+from utils.images.colors import FULL_RANGE
+from utils.terminal.program import run_program
 
 LEVIN = Benchmark(
     name="levin",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import utils.opencv  # noqa: F401  before any test imports cv2, which then has its limit
+import utils.images.opencv  # noqa: F401  before any test imports cv2, which then has its limit
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.images import write_png
+from utils.images.writing import write_png
 
 
 def picture(*shape, seed=0):

@@ -1,0 +1,305 @@
+"""Runs that are interrupted and go on: the same bits as one that never stopped."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import selfdeblur_levin
+from tests.conftest import ROOT
+from tests.pictures import picture, put
+from tests.runs import options, results_of
+from utils.engine.checkpoint import CheckpointError, pack_checkpoint, resume, unpack_checkpoint
+from utils.engine.deblur import Restoration, deblur, draw_start
+from utils.engine.recipe import LEVIN, NONBLIND
+from utils.engine.restore import Task, restore
+from utils.errors import Interrupted
+from utils.runs.interrupt import Signals
+
+# The loss changes at 6, the rates at 3 and 9; three scales have a non-local block.
+TINY = replace(LEVIN, num_iter=12, channels=8, scales=3, mse_iterations=6, milestones=(3, 9))
+NAME = "im1_kernel5_img"
+
+
+@pytest.fixture(scope="module")
+def blurry():
+    return np.random.default_rng(0).random((30, 27))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(blurry):
+    return deblur(blurry, (5, 3), TINY, device="cpu")
+
+
+class StopError(Exception):
+    pass
+
+
+def assert_same_bits(first: Restoration, second: Restoration):
+    assert first.losses == second.losses
+    assert np.array_equal(first.image, second.image)
+    assert np.array_equal(first.kernel, second.kernel)
+    for name in ("gx", "gk"):
+        tensors, others = (getattr(each, name).state_dict() for each in (first, second))
+        assert tensors.keys() == others.keys()
+        assert all(torch.equal(tensors[key], others[key]) for key in tensors)
+
+
+def checkpoints(task, at, earlier=None):
+    """Run until so many iterations are done, and give the checkpoint."""
+    kept = []
+
+    def keep(content, done):
+        if done == at:
+            kept.append(content)
+            raise StopError
+
+    with pytest.raises(StopError):
+        restore(
+            task, device="cpu", checkpoint=earlier, checkpoint_due=lambda: True, on_checkpoint=keep
+        )
+    return kept[0]
+
+
+@pytest.mark.parametrize("stops", [[1], [3], [5, 6, 7], [9], [11], list(range(1, 12))])
+def test_resumed_at_any_iteration_it_ends_with_the_same_bits(blurry, uninterrupted, stops):
+    task = Task(blurry, (5, 3), TINY, 0, "fp32", {})
+    checkpoint = None
+    for stop in stops:
+        checkpoint = checkpoints(task, stop, checkpoint)
+    assert_same_bits(restore(task, device="cpu", checkpoint=checkpoint), uninterrupted)
+
+
+@pytest.mark.parametrize("stop", [0, 2])
+def test_a_rescue_is_resumed(blurry, stop, monkeypatch):
+    monkeypatch.setattr("utils.engine.restore.NONBLIND", replace(NONBLIND, num_iter=5))
+    verdicts = iter([])
+    monkeypatch.setattr("utils.engine.restore.collapsed_to_black", lambda *_: next(verdicts))
+    task = Task(blurry, (5, 3), replace(TINY, num_iter=4), 0, "fp32", {}, rescue=True)
+    verdicts = iter([True, False])
+    expected = restore(task, device="cpu")
+
+    kept = []
+
+    def keep(content, done):
+        if unpack_checkpoint(content).rescued_from and done == stop:
+            kept.append(content)
+            raise StopError
+
+    verdicts = iter([True, False])
+    with pytest.raises(StopError):
+        restore(task, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
+    stages = []
+    verdicts = iter([False])
+    resumed = restore(task, device="cpu", checkpoint=kept[0], on_stage=stages.append)
+    assert_same_bits(resumed, expected)
+    assert len(stages) == 1
+    assert stages[0].iterations_done == stop
+    assert stages[0].rescued_from["fault"] == "collapsed to black"
+    assert stages[0].rescued_from["iterations_done"] == 4
+
+
+def test_the_seconds_of_earlier_runs_count(blurry):
+    state = draw_start(blurry.shape, (5, 3), TINY)
+    checkpoint = pack_checkpoint(state, {}, seconds=1000.0, rescued_from=None)
+    seconds = []
+    task = Task(blurry, (5, 3), TINY, 0, "fp32", {})
+    restore(task, device="cpu", checkpoint=checkpoint, on_save=lambda _, s: seconds.append(s))
+    assert 1000 < seconds[-1] < 1100
+
+
+def test_an_altered_checkpoint_is_refused(blurry):
+    state = draw_start(blurry.shape, (5, 3), TINY)
+    content = pack_checkpoint(state, {"seed": 0}, 1.0, None)
+    assert unpack_checkpoint(content).settings == {"seed": 0}
+    altered = bytearray(content)
+    altered[len(content) // 2] ^= 1
+    for damaged in (bytes(altered), content[: len(content) // 2], b"", b"PK", content[:-30]):
+        with pytest.raises(CheckpointError, match="damaged"):
+            unpack_checkpoint(damaged)
+
+
+def test_a_checkpoint_of_other_networks_is_refused(blurry):
+    checkpoint = unpack_checkpoint(
+        pack_checkpoint(draw_start(blurry.shape, (5, 3), TINY), {}, 1.0, None)
+    )
+    for other in (replace(TINY, channels=4), replace(TINY, scales=2)):
+        with pytest.raises(CheckpointError, match="another kind"):
+            resume(draw_start(blurry.shape, (5, 3), other), checkpoint)
+
+
+# Through the script
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    put(folder / f"{NAME}.png", picture(40, 43))
+    return folder
+
+
+@pytest.fixture
+def expected(images, tmp_path):
+    assert selfdeblur_levin.main(options(images, tmp_path / "whole")) == 0
+    return results_of(tmp_path / "whole", NAME)
+
+
+@pytest.fixture
+def interrupted(images, tmp_path, monkeypatch):
+    """Run the script, to be interrupted after an iteration; give its results folder."""
+
+    def run(after, *more):
+        import utils.runs.run
+
+        count = 0
+
+        def due(job):
+            nonlocal count
+            count += 1
+            if count == after:
+                signal.raise_signal(signal.SIGTERM)
+            return genuine(job)
+
+        genuine = utils.runs.run.Job.checkpoint_due
+        with monkeypatch.context() as patch:
+            patch.setattr(utils.runs.run.Job, "checkpoint_due", due)
+            with pytest.raises(Interrupted) as caught:
+                selfdeblur_levin.main(options(images, tmp_path / "results", *more))
+        assert caught.value.number == signal.SIGTERM
+        assert f"from iteration {after} of {NAME}" in str(caught.value)
+        return tmp_path / "results"
+
+    return run
+
+
+@pytest.mark.parametrize("after", [1, 3, 7])
+def test_the_same_command_goes_on(images, interrupted, expected, after, capfd):
+    results = interrupted(after)
+    assert (results / f"{NAME}_checkpoint.pth").exists()
+    assert (results / f"{NAME}_x.png").exists() == (after >= 3)
+    capfd.readouterr()
+    assert selfdeblur_levin.main(options(images, results)) == 0
+    assert f"{NAME}: goes on from iteration {after}" in capfd.readouterr().err
+    assert results_of(results, NAME) == expected
+    names = {path.name for path in results.iterdir()}
+    assert names == {
+        *(f"{NAME}{s}" for s in ("_x.png", "_k.png", "_xnet.pth", "_knet.pth", ".json")),
+        f"{NAME}_loss.csv", "overview.png",
+    }  # fmt: skip
+
+
+def test_losses_are_written_with_their_names(expected):
+    header, first, *_, last = expected["_loss.csv"].decode().splitlines()
+    assert header == "iteration,loss,value"
+    assert first.startswith("1,MSE,0.")
+    assert last == f"8,MSE,{expected['record']['final_loss']!r}"
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_other_settings_than_the_checkpoints_are_named(images, interrupted, after, capfd):
+    results = interrupted(after)
+    checkpoint = (results / f"{NAME}_checkpoint.pth").read_bytes()
+    assert selfdeblur_levin.main(options(images, results, "--seed", 3)) == 1
+    error = capfd.readouterr().err
+    assert "seed 0 instead of 3" in error and "--overwrite" in error
+    assert (results / f"{NAME}_checkpoint.pth").read_bytes() == checkpoint
+
+
+def test_overwrite_starts_anew(images, interrupted, expected, capfd):
+    results = interrupted(4, "--seed", 3)
+    capfd.readouterr()
+    assert selfdeblur_levin.main(options(images, results, "--overwrite")) == 0
+    assert "goes on" not in capfd.readouterr().err
+    assert results_of(results, NAME) == expected
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_an_interrupted_overwrite_goes_on_without_it(images, interrupted, tmp_path, after, capfd):
+    assert selfdeblur_levin.main(options(images, tmp_path / "whole", "--seed", 3)) == 0
+    assert selfdeblur_levin.main(options(images, tmp_path / "results")) == 0
+    results = interrupted(after, "--overwrite", "--seed", 3)
+    capfd.readouterr()
+    assert selfdeblur_levin.main(options(images, results, "--seed", 3)) == 0
+    assert f"goes on from iteration {after}" in capfd.readouterr().err
+    assert results_of(results, NAME) == results_of(tmp_path / "whole", NAME)
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:1000], lambda c: b"junk", lambda c: b""])
+def test_an_unreadable_checkpoint_is_set_aside(images, interrupted, expected, damage, capfd):
+    results = interrupted(4)
+    checkpoint = results / f"{NAME}_checkpoint.pth"
+    damaged = damage(checkpoint.read_bytes())
+    checkpoint.write_bytes(damaged)
+    assert selfdeblur_levin.main(options(images, results)) == 0
+    error = capfd.readouterr().err
+    assert f"{checkpoint}: damaged" in error and "starts over" in error
+    assert (results / f"{NAME}_checkpoint.pth.damaged").read_bytes() == damaged
+    assert results_of(results, NAME) == expected
+
+
+def test_a_checkpoint_comes_when_its_time_has(images, tmp_path, monkeypatch):
+    import utils.runs.run
+
+    written = []
+    genuine = utils.runs.run.Job.keep
+    monkeypatch.setattr(
+        utils.runs.run.Job, "keep", lambda job, *a: (written.append(a[1]), genuine(job, *a))
+    )
+    assert selfdeblur_levin.main(options(images, tmp_path / "a")) == 0
+    assert written == []
+    assert selfdeblur_levin.main(options(images, tmp_path / "b", "--checkpoint_seconds", 0)) == 0
+    assert written == list(range(1, 8))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_with_their_status_and_one_line_on_how_to_go_on(images, tmp_path, number):
+    results = tmp_path / "results"
+    process = subprocess.Popen(
+        [sys.executable, "selfdeblur_levin.py",
+         *options(images, results, "--num_iter", 5000, "--checkpoint_seconds", 0)],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (results / f"{NAME}_checkpoint.pth").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    error = process.communicate(timeout=30)[1]
+    assert process.returncode == 128 + number
+    line = error.strip().splitlines()[-1]
+    assert line.startswith("selfdeblur_levin.py: interrupted; the same command goes on from iter")
+    assert line.endswith(f"of {NAME}")
+    done = int(line.split("iteration ")[1].split()[0])
+    kept = unpack_checkpoint((results / f"{NAME}_checkpoint.pth").read_bytes())
+    assert kept.iterations_done == done
+    assert "Traceback" not in error
+
+
+def test_signals_that_are_ignored_stay_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Signals("go on") as signals:
+            signal.raise_signal(signal.SIGINT)
+            signals.check()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_ends_at_once_what_is_not_an_optimisation():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="go on"), Signals("go on"):
+        signal.raise_signal(signal.SIGTERM)
+    with Signals("go on") as signals, pytest.raises(Interrupted):
+        with signals.postponed():
+            signal.raise_signal(signal.SIGTERM)
+            assert signals.received == signal.SIGTERM
+            # A second one kills.
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        signals.check()
+    assert signal.getsignal(signal.SIGTERM) == before

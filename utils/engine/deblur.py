@@ -1,0 +1,352 @@
+"""Blind deconvolution of one image: fit Gx and Gk so that their convolution gives it.
+
+References
+----------
+.. [1] D. Ren, K. Zhang, Q. Wang, Q. Hu, W. Zuo, "Neural Blind Deconvolution Using Deep Priors",
+   CVPR 2020.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from networks.fcn import KernelNetwork, KnownKernel
+from networks.skip import SkipNetwork, smallest_input
+from utils.engine.adam import Adam
+from utils.engine.allocator import freed_memory_kept
+from utils.engine.blur import blur, crop_registered, crop_to_blurry
+from utils.engine.losses import SimilarityTo, mse, total_variation
+from utils.engine.memory import can_keep
+from utils.engine.precision import choose_precision, computing_in
+from utils.engine.recipe import LEVIN, Recipe
+
+INPUT_CHANNELS = 8
+INPUT_LENGTH = 200  # of Gk's random vector
+INPUT_SCALE = 0.1  # both inputs are drawn from U(0, 0.1)
+
+# Reading a loss makes a GPU wait for all that is queued, so there it is not done every time.
+CHECK_EVERY = {"cpu": 1, "cuda": 50}
+
+
+@dataclass
+class State:
+    """Where an optimisation stands: all that its next iteration depends on.
+
+    Parameters
+    ----------
+    zx : (1, 8, H + kh - 1, W + kw - 1) float tensor
+        Input of Gx.
+    zk : (200,) float tensor
+        Input of Gk.
+    gx : SkipNetwork
+        The image network.
+    gk : KernelNetwork or KnownKernel
+        The kernel network, or what takes its place.
+    seed : int
+        Seeds the input noise where `noise_state` is of another kind of device.
+    noise_state : uint8 tensor
+        State of the random generator from which the input noise is drawn.
+    noise_device : str
+        The kind of device that this generator is on.
+    moments : dict of str to dict, optional
+        What Adam remembers of ``gx`` and ``gk``; before the first iteration there is nothing.
+    losses : list of float
+        The loss of every iteration so far.
+    """
+
+    zx: Tensor
+    zk: Tensor
+    gx: SkipNetwork
+    gk: KernelNetwork | KnownKernel
+    seed: int
+    noise_state: Tensor
+    noise_device: str = "cpu"
+    moments: dict[str, dict[str, Any]] | None = None
+    losses: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What one image's optimisation has reached.
+
+    Parameters
+    ----------
+    sharp : (H + kh - 1, W + kw - 1) float array
+        Gx's image in [0, 1], larger than the blurry one by the kernel's reach.
+    kernel : (kh, kw) float array
+        The estimated kernel, non-negative with sum 1, for `utils.engine.blur.blur`: a correlation.
+    gx, gk : SkipNetwork, KernelNetwork or KnownKernel
+        The networks. Image and kernel are what they gave *before* their latest update.
+    losses : list of float
+        The loss of every iteration so far.
+    """
+
+    sharp: np.ndarray
+    kernel: np.ndarray
+    gx: SkipNetwork
+    gk: KernelNetwork | KnownKernel
+    losses: list[float]
+
+    @property
+    def image(self) -> np.ndarray:
+        """The restored image, (H, W): the middle of `sharp`, as the authors cut it out."""
+        return crop_to_blurry(self.sharp, self.kernel.shape)
+
+    @property
+    def registered_image(self) -> np.ndarray:
+        """The restored image, (H, W), in register with the blurry one (see `crop_registered`)."""
+        return crop_registered(self.sharp, self.kernel)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Find the device of a name.
+
+    Parameters
+    ----------
+    name : str
+        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which is CUDA where there is any.
+
+    Returns
+    -------
+    torch.device
+        The device, which is there.
+
+    Raises
+    ------
+    ValueError
+        If the name is another, or there is no such device here.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if count else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (":" in name and (kind == "cpu" or not index.isdecimal())):
+        raise ValueError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and int(index or 0) >= count:
+        raise ValueError(f"device {name!r} is not there ({count} CUDA devices found); use cpu")
+    return torch.device(name)
+
+
+def draw_start(
+    image_size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    recipe: Recipe = LEVIN,
+    seed: int = 0,
+    kernel: np.ndarray | None = None,
+) -> State:
+    """Draw the random inputs and the networks' weights as the authors' code does.
+
+    The order of random numbers is: the seed, zx, Gx's weights; the seed again, zk, Gk's weights;
+    then the input noise of each iteration. The process's own random generator is left as it was.
+
+    Parameters
+    ----------
+    image_size : tuple of int
+        Height and width of the blurry image in pixels.
+    kernel_size : tuple of int
+        Height and width of the kernel in pixels.
+    recipe : Recipe
+        Its channels and scales count here.
+    seed : int
+        Takes the place of the authors' 0.
+    kernel : (kh, kw) array, optional
+        The kernel, where it is known: then Gx alone is fitted.
+
+    Returns
+    -------
+    State
+        Before the first iteration; everything in float32 on the CPU.
+    """
+    sharp_size = [i + k - 1 for i, k in zip(image_size, kernel_size, strict=True)]
+    cpu = torch.default_generator
+    with torch.random.fork_rng(devices=[]):
+        cpu.manual_seed(seed)
+        zx = INPUT_SCALE * torch.zeros(1, INPUT_CHANNELS, *sharp_size).uniform_()
+        gx = SkipNetwork(INPUT_CHANNELS, recipe.channels, recipe.scales)
+        cpu.manual_seed(seed)
+        zk = INPUT_SCALE * torch.zeros(INPUT_LENGTH).uniform_()
+        gk = KernelNetwork(kernel_size, INPUT_LENGTH) if kernel is None else KnownKernel(kernel)
+        return State(zx, zk, gx, gk, seed, cpu.get_state())
+
+
+def deblur(
+    blurry: np.ndarray,
+    kernel_size: tuple[int, int],
+    recipe: Recipe = LEVIN,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    start: State | None = None,
+    save_every: int = 100,
+    on_save: Callable[[Restoration], None] | None = None,
+    checkpoint_due: Callable[[], bool] | None = None,
+    on_checkpoint: Callable[[State], None] | None = None,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> Restoration:
+    """Restore a blurry image whose kernel is unknown.
+
+    Parameters
+    ----------
+    blurry : (H, W) array
+        Gray image with values in [0, 1].
+    kernel_size : tuple of int
+        Height and width of the kernel in pixels, odd, 3 or more, no larger than the image.
+    recipe : Recipe
+        The schedule.
+    seed : int
+        Decides the random inputs, the first weights and the noise. On the CPU a seed gives the
+        same bits again (with the same number of threads).
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (see `choose_device`).
+    precision : str
+        ``auto``, ``fp32``, ``tf32`` or ``bf16`` (see `utils.engine.precision.choose_precision`).
+    start : State, optional
+        Where to start from in place of what the seed gives: drawn by `draw_start`, or reached
+        before. Its precision, float32 or float64, becomes that of the optimisation, and it is
+        brought forward in place. On the CPU an optimisation that goes on from a state that it
+        reached ends with the same bits as one that never stopped.
+    save_every : int
+        `on_save` is called after so many iterations, and after the last.
+    on_save : callable, optional
+        Takes the `Restoration` reached so far.
+    checkpoint_due : callable, optional
+        Asked after every iteration but the last whether `on_checkpoint` is to be called.
+    on_checkpoint : callable, optional
+        Takes the `State` reached so far, from which the optimisation can go on. It changes when
+        the optimisation does, so what is to be kept must be copied or written.
+    on_progress : callable, optional
+        Takes the number of iterations done and the latest loss; called after every iteration on
+        the CPU, less often on a GPU.
+
+    Returns
+    -------
+    Restoration
+        Image, kernel, networks and losses at the end.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range; the message names it and its value.
+    FloatingPointError
+        If the loss becomes infinite or NaN. What `on_save` got before is unharmed.
+    Exception
+        Whatever a callback raises ends the optimisation.
+    """
+    check_arguments(blurry, kernel_size, recipe, save_every)
+    target_device = choose_device(device)
+    precision = choose_precision(precision, target_device)
+    state = start or draw_start(blurry.shape, kernel_size, recipe, seed)
+    losses = state.losses
+    if len(losses) >= recipe.num_iter:
+        raise ValueError(f"start has done {len(losses)} of {recipe.num_iter} iterations")
+    zx, zk = state.zx.to(target_device), state.zk.to(target_device)
+    gx = state.gx.to(target_device, memory_format=torch.channels_last)
+    gk = state.gk.to(target_device)
+    y = torch.as_tensor(blurry, dtype=zx.dtype, device=target_device)[None, None]
+    similarity = SimilarityTo(y)
+    noise_generator = torch.Generator(target_device)
+    if state.noise_device == target_device.type:
+        noise_generator.set_state(state.noise_state)
+    else:
+        noise_generator.manual_seed((state.seed + len(losses)) % 2**63)
+    adams = {"gx": Adam(gx.parameters()), "gk": Adam(gk.parameters())}
+    for name, moments in (state.moments or {}).items():
+        adams[name].load(moments)
+
+    weights = [*adams["gx"].parameters, *adams["gk"].parameters]
+    unread: list[Tensor] = []
+    on_cpu = target_device.type == "cpu"
+    with freed_memory_kept(on_cpu and can_keep(blurry.shape, kernel_size, recipe)):
+        for iteration in range(len(losses), recipe.num_iter):
+            # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
+            noise = torch.empty_like(zx).normal_(generator=noise_generator)
+            noisy_zx = zx + recipe.input_noise * noise
+            with computing_in(precision, target_device):
+                x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
+            k = gk(zk)
+            reblurred = blur(x, k)
+            loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
+            if recipe.tv_weight:
+                loss = loss + recipe.tv_weight * total_variation(x)
+
+            gradients = torch.autograd.grad(loss, weights)
+            image_rate, kernel_rate = recipe.learning_rates(iteration)
+            adams["gx"].step(gradients[: len(adams["gx"].parameters)], image_rate)
+            adams["gk"].step(gradients[len(adams["gx"].parameters) :], kernel_rate)
+
+            done = iteration + 1
+            unread.append(loss.detach())
+            saves = done % save_every == 0 or done == recipe.num_iter
+            # The last iteration's image cannot be had again from the state after it.
+            checkpoints = done < recipe.num_iter and checkpoint_due is not None and checkpoint_due()
+            if saves or checkpoints or done % CHECK_EVERY[target_device.type] == 0:
+                latest = torch.stack(unread).tolist()
+                unread.clear()
+                if not all(map(math.isfinite, latest)):
+                    raise FloatingPointError(f"the loss became {latest[-1]} by iteration {done}")
+                losses += latest
+                if on_progress:
+                    on_progress(done, losses[-1])
+            if saves:
+                sharp, kernel = (image.detach()[0, 0].cpu().numpy() for image in (x, k))
+                restoration = Restoration(sharp, kernel, gx, gk, list(losses))
+                if on_save:
+                    on_save(restoration)
+            if checkpoints and on_checkpoint:
+                state.noise_state = noise_generator.get_state()
+                state.noise_device = target_device.type
+                state.moments = {name: adam.state() for name, adam in adams.items()}
+                on_checkpoint(state)
+    return restoration
+
+
+def check_arguments(
+    blurry: np.ndarray, kernel_size: tuple[int, int], recipe: Recipe, save_every: int
+) -> None:
+    """Raise a ValueError that names the first argument of `deblur` that is out of its range."""
+    if np.ndim(blurry) != 2:
+        raise ValueError(f"blurry must be a gray image (H, W), not of shape {np.shape(blurry)}")
+    if not (np.min(blurry) >= 0 and np.max(blurry) <= 1):
+        raise ValueError(
+            f"blurry must lie in [0, 1], not in [{np.min(blurry)}, {np.max(blurry)}]; "
+            "divide by 255 for 8 bits"
+        )
+    for size in kernel_size:
+        if size < 3 or size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and 3 or more, not {size}")
+    if recipe.num_iter < 1 or save_every < 1:
+        raise ValueError(f"num_iter {recipe.num_iter} and save_every {save_every} must be positive")
+    (height, width), (kh, kw) = blurry.shape, kernel_size
+    smallest = smallest_input(recipe.scales)
+    if height < kh or width < kw:
+        raise ValueError(f"the image, {height} x {width}, is smaller than the kernel, {kh} x {kw}")
+    if height + kh - 1 < smallest or width + kw - 1 < smallest:
+        raise ValueError(
+            f"the image, {height} x {width}, is too small for the network, which with this kernel "
+            f"takes {smallest - kh + 1} x {smallest - kw + 1} or more"
+        )
+
+
+def collapsed_to_black(restored: np.ndarray, blurry: np.ndarray) -> bool:
+    """Tell whether Gx has converged to a black image, as it does on some of Lai's.
+
+    Blurring keeps an image's mean but for what enters at the border, so a restored image that is
+    less than half as bright as the blurry one explains nothing.
+
+    Parameters
+    ----------
+    restored, blurry : (H, W) array
+        Images in [0, 1].
+
+    Returns
+    -------
+    bool
+        False for a blurry image that is black itself.
+    """
+    return bool(blurry.mean() > 1 / 255 and restored.mean() < blurry.mean() / 2)

@@ -1,0 +1,237 @@
+"""Image and kernel files as arrays in [0, 1], and what their names mean. No torch in here."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from utils.errors import DataError
+from utils.images.colors import FULL_RANGE
+from utils.images.decoding import decode
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+EIGHT_BITS = np.dtype(np.uint8)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """List the image files of a folder by name; hidden files and subfolders are passed over.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to look.
+
+    Returns
+    -------
+    list of Path
+        The files whose suffix is one of `SUFFIXES`, in any case, sorted.
+    """
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def truth_name(name: str) -> str:
+    """Name of the sharp image that a blurry image was made from, by the benchmarks' schemes.
+
+    Parameters
+    ----------
+    name : str
+        A blurry or restored image's name without suffix.
+
+    Returns
+    -------
+    str
+        What stands before ``_kernel``; the name itself where there is no such part.
+
+    Examples
+    --------
+    >>> truth_name("im1_kernel5_img"), truth_name("manmade_01_kernel_03"), truth_name("fishes")
+    ('im1', 'manmade_01', 'fishes')
+    """
+    return name.split("_kernel")[0]
+
+
+def find_truth(path: str | Path) -> Path | None:
+    """Find the sharp image that a blurry image was made from.
+
+    Parameters
+    ----------
+    path : str or Path
+        The blurry image's file.
+
+    Returns
+    -------
+    Path or None
+        The file with `truth_name`'s name and any suffix in ``gt/`` beside the image or, as Lai's
+        lie, in ``ground_truth/`` beside its folder; None where there is none.
+    """
+    folder, name = Path(path).parent, truth_name(Path(path).stem)
+    return find_image(folder / "gt", name) or find_image(folder.parent / "ground_truth", name)
+
+
+def find_image(folder: str | Path, name: str) -> Path | None:
+    """Find an image by its name without suffix.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to look; it need not exist.
+    name : str
+        The name.
+
+    Returns
+    -------
+    Path or None
+        The file with the first of `SUFFIXES` that there is, None where there is none.
+    """
+    candidates = (Path(folder) / f"{name}{suffix}" for suffix in SUFFIXES)
+    return next((file for file in candidates if file.is_file()), None)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image file's content: what is restored, and what is kept for the restored file.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3) float64 array
+        Gray, or red, green and blue, in [0, 1].
+    alpha : (H, W) float64 array or None
+        Opacity in [0, 1], where the file has any.
+    depth : dtype
+        uint8 or uint16: the file's bits a channel.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    depth: np.dtype
+
+
+def read_photograph(path: str | Path) -> Photograph:
+    """Read an image file with all that a restored one shall have as well.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel, within the limits of
+        `utils.images.decoding`. The orientation that a camera recorded is applied.
+
+    Returns
+    -------
+    Photograph
+        What the file holds.
+
+    Raises
+    ------
+    DataError
+        If the file is not such an image, or there is too little memory for it.
+    OSError
+        If it cannot be read at all.
+    """
+    try:
+        image, exif = decode(path)
+        return make_photograph(upright(image, exif))
+    except MemoryError as error:
+        raise DataError(f"{path}: takes more memory than is free; crop or shrink it") from error
+
+
+def make_photograph(image: np.ndarray) -> Photograph:
+    """Scale what OpenCV has decoded to [0, 1], and part it into pixels and alpha.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 array
+        Gray, or blue, green and red, and alpha.
+
+    Returns
+    -------
+    Photograph
+        The same.
+    """
+    depth = image.dtype
+    image = image / float(np.iinfo(depth).max)
+    if image.ndim == 2:
+        return Photograph(image, None, depth)
+    if image.shape[2] == 3:
+        return Photograph(image[..., ::-1], None, depth)
+    pixels, alpha = image[..., 2::-1], image[..., 3]
+    # OpenCV reads gray with alpha as color that is gray.
+    is_gray = (pixels == pixels[..., :1]).all()
+    return Photograph(pixels[..., 0] if is_gray else pixels, alpha, depth)
+
+
+def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
+    """Turn an image as its EXIF orientation says.
+
+    Parameters
+    ----------
+    image : (H, W, ...) array
+        The pixels as they are stored.
+    exif : bytes
+        A file's EXIF block; it may be empty.
+
+    Returns
+    -------
+    (H, W, ...) or (W, H, ...) array
+        The image as it is meant to be seen; unchanged where the block does not say.
+    """
+    block = Image.Exif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            block.load(exif)
+            orientation = block.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # some five types, by the place of the damage: stored upright, then
+        return image
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file's pixels, gray or in color as it is (see `read_photograph`)."""
+    return read_photograph(path).pixels
+
+
+def read_color(path: str | Path) -> np.ndarray:
+    """Read an image file in color; gray becomes three equal channels (see `read_photograph`)."""
+    image = read_image(path)
+    return image if image.ndim == 3 else np.dstack([image] * 3)
+
+
+def read_gray(path: str | Path) -> np.ndarray:
+    """Read an image file's luminance, of color by `FULL_RANGE` (see `read_photograph`)."""
+    return FULL_RANGE.luma(read_image(path))
+
+
+def read_kernel(path: str | Path) -> np.ndarray:
+    """Read a blur kernel: an 8-bit gray image, normalised to sum 1.
+
+    Parameters
+    ----------
+    path : str or Path
+        The image file, ``NAME_k.png`` for instance.
+
+    Returns
+    -------
+    (kh, kw) float64 array
+        Non-negative, sum 1.
+
+    Raises
+    ------
+    DataError
+        If the file is no image, or black all over.
+    """
+    kernel = read_gray(path)
+    if not kernel.any():
+        raise DataError(f"{path}: black all over, so no kernel; give the image of one")
+    return kernel / kernel.sum()

@@ -1,0 +1,57 @@
+"""Arrays in [0, 1] as image files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.images.files import write_whole
+from utils.images.opencv import cv2
+
+EIGHT_BITS = np.dtype(np.uint8)
+
+
+def quantise(image: np.ndarray, depth: np.dtype) -> np.ndarray:
+    """Round an image in [0, 1] to the whole numbers of a depth; what lies outside is clipped."""
+    return np.rint(np.clip(image, 0, 1) * np.iinfo(depth).max).astype(depth)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Round an image in [0, 1] to 8 bits; what lies outside is clipped."""
+    return quantise(image, EIGHT_BITS)
+
+
+def encode_png(
+    image: np.ndarray, depth: np.dtype = EIGHT_BITS, alpha: np.ndarray | None = None
+) -> bytes:
+    """Encode an image in [0, 1] as a PNG.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) float array
+        Gray, or color in the order red, green, blue.
+    depth : dtype
+        uint8 or uint16: the bits a channel.
+    alpha : (H, W) float array, optional
+        Opacity in [0, 1].
+
+    Returns
+    -------
+    bytes
+        The PNG file's content.
+    """
+    channels = [image] if image.ndim == 2 else [image[..., i] for i in (2, 1, 0)]
+    if alpha is not None and image.ndim == 2 and depth == EIGHT_BITS:
+        content = io.BytesIO()
+        Image.fromarray(quantise(np.dstack([image, alpha]), depth)).save(content, "PNG")
+        return content.getvalue()
+    if alpha is not None:
+        # Neither library writes 16-bit gray with alpha: color that is gray it is then.
+        channels = [*(channels * 3)[:3], alpha]
+    return cv2.imencode(".png", quantise(np.dstack(channels), depth))[1].tobytes()
+
+
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """Write an image in [0, 1] as an 8-bit PNG (see `encode_png`), whole or not at all."""
+    write_whole(path, encode_png(image))

@@ -1,0 +1,90 @@
+"""What distinguishes one script's images from another's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.engine.deblur import Restoration, State
+from utils.images.colors import FULL_RANGE, LumaRange
+from utils.images.reading import Photograph
+from utils.images.writing import encode_png, quantise
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a script says about its images, besides the options that all scripts share.
+
+    Parameters
+    ----------
+    kernel_size : callable
+        Takes an image's name, returns its kernel's height and width or raises a DataError; the
+        option of the same name goes before it.
+    luma_range : LumaRange
+        Which luminance of a color image is restored.
+    color_suffix : str or None
+        Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
+        its luminance, another suffix beside it, None nowhere.
+    registered : bool
+        Whether the restored image is laid on the blurry one, so that the chroma and the alpha fit,
+        in place of the authors' crop from the middle.
+    given : callable
+        Takes an image's name, returns the files that decide its result besides the image, each
+        under a word for it; they are recorded with the settings.
+    start : callable, optional
+        Takes an image's name, its size and the kernel's, returns what the optimisation starts
+        from, in place of what the seed gives.
+    networks : str
+        Which networks are saved: ``xk``, ``x`` or none.
+    rescue : bool
+        Whether an image that collapses to black is restored again with the kernel that was found.
+    settings : dict
+        What else decides the results, to be recorded with the settings.
+    """
+
+    kernel_size: Callable[[str], tuple[int, int]]
+    luma_range: LumaRange = FULL_RANGE
+    color_suffix: str | None = None
+    registered: bool = False
+    given: Callable[[str], dict[str, Path]] = lambda name: {}
+    start: Callable[[str, tuple[int, int], tuple[int, int]], State] | None = None
+    networks: str = "xk"
+    rescue: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def luminance(self, photograph: Photograph) -> np.ndarray:
+        """Take from a photograph the (H, W) luminance in [0, 1], rounded to its depth."""
+        luma = self.luma_range.luma(photograph.pixels)
+        return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
+
+    def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
+        """Make the files of a restored image.
+
+        Parameters
+        ----------
+        photograph : Photograph
+            The blurry image, whose depth, alpha and chroma are kept.
+        restoration : Restoration
+            The restored luminance.
+
+        Returns
+        -------
+        dict of str to bytes
+            PNG files by the suffixes of their names.
+        """
+        restored = restoration.registered_image if self.registered else restoration.image
+        depth, alpha = photograph.depth, photograph.alpha
+        if photograph.pixels.ndim == 2:
+            return {"_x.png": encode_png(restored, depth, alpha)}
+        files = {"_x.png": encode_png(restored, depth)}
+        if self.color_suffix:
+            colored = self.luma_range.replace_luma(photograph.pixels, restored)
+            files[self.color_suffix] = encode_png(colored, depth, alpha)
+        return files
+
+    def suffixes(self, photograph: Photograph) -> set[str]:
+        """Name the files that `render` makes, by the suffixes of their names."""
+        in_color = photograph.pixels.ndim == 3 and self.color_suffix
+        return {"_x.png", self.color_suffix} if in_color else {"_x.png"}

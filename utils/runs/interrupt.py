@@ -1,0 +1,63 @@
+"""SIGINT (Ctrl-C) and SIGTERM: the first ends a run in order, a second one at once."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from utils.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signals:
+    """What has been asked of this process while it works.
+
+    As a context manager it takes the signals over, but for those that the process was started to
+    ignore (as the background jobs of a shell are).
+
+    Parameters
+    ----------
+    how_to_go_on : str
+        What to say when a signal ends the work.
+    """
+
+    def __init__(self, how_to_go_on: str) -> None:
+        self.how_to_go_on = how_to_go_on
+        self.received: int | None = None
+        self._postponed = False
+        self._replaced: dict[int, object] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():  # others get no signals
+            for number in SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._replaced[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+        self._replaced.clear()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for each in self._replaced:
+            signal.signal(each, signal.SIG_DFL)
+        if not self._postponed:
+            raise Interrupted(number, self.how_to_go_on)
+
+    def check(self) -> None:
+        """Raise an `Interrupted` if a signal has come."""
+        if self.received is not None:
+            raise Interrupted(self.received, self.how_to_go_on)
+
+    @contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Within this, a signal is only noted in `received`, for the work to end where it can."""
+        self._postponed = True
+        try:
+            yield
+        finally:
+            self._postponed = False

@@ -1,0 +1,85 @@
+"""Do the same to many things, in several processes."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from utils.errors import DataError
+from utils.images.opencv import cv2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], jobs: int
+) -> Iterator[Result]:
+    """Call a function for each of many items, in several processes of one thread each.
+
+    Parameters
+    ----------
+    function : callable
+        A module's function, so that the processes can import it.
+    items : sequence
+        Its arguments.
+    jobs : int
+        How many processes; with 1 everything is done in this one.
+
+    Yields
+    ------
+    any
+        The results, whichever is ready first.
+
+    Raises
+    ------
+    DataError
+        If a process is killed from outside.
+    Exception
+        What the function raises; the items not yet begun are then dropped.
+    """
+    jobs = min(jobs, len(items))
+    if jobs <= 1:
+        yield from map(function, items)
+        return
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
+    )
+    try:
+        with _inherited():
+            futures = [executor.submit(function, item) for item in items]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process was killed, perhaps for want of memory; use fewer of them (--jobs 1)"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    cv2.setNumThreads(1)
+
+
+@contextmanager
+def _inherited() -> Iterator[None]:
+    """What processes that start meanwhile take over: one thread for NumPy, deaf to Ctrl-C.
+
+    Ctrl-C ends this process, which then ends the others and says so once.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads

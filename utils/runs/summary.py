@@ -1,0 +1,127 @@
+"""What stands at the end of a run: the table, the picture, and what failed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from statistic.metrics import comp_upto_shift
+from utils.errors import DataError, describe, printable
+from utils.images.reading import find_truth, read_gray, read_image
+from utils.runs.experiment import Experiment
+from utils.runs.overview import MOST_ROWS, Panels, draw_overview, shrink
+from utils.runs.results import Outputs
+from utils.terminal.options import Options
+from utils.terminal.progress import say
+
+
+def report(
+    options: Options, experiment: Experiment, failures: dict[str, str], elsewhere: set[str]
+) -> None:
+    """Print the table of all images, draw their overview, and name those that failed.
+
+    Parameters
+    ----------
+    options : Options
+        Which images, and where their results are.
+    experiment : Experiment
+        Which luminance is scored, and where color is.
+    failures : dict of str to str
+        The reason why an image failed, by its name.
+    elsewhere : set of str
+        Names of the images that another process is at work on, or was until now.
+    """
+    rows, panels, scores = [], [], []
+    for path in options.images:
+        if path.stem in failures:
+            rows.append([path.stem, "failed"])
+            continue
+        if path.stem in elsewhere and not Outputs(options.save_path, path.stem).recorded_finished():
+            rows.append([path.stem, "in work elsewhere"])
+            continue
+        try:
+            record, panel = look_at(path, options, experiment)
+        except Exception as error:  # whatever one image's fault, the others are reported
+            say(f"{path.stem}: not in the table: {describe(error)}")
+            rows.append([path.stem])
+            continue
+        rows.append([path.stem, f"{record['seconds']:.0f}", f"{record['final_loss']:.5f}"])
+        if panel.before and panel.after:
+            scores.append([*panel.before, *panel.after])
+            rows[-1] += format_scores(scores[-1])
+        if len(panels) < MOST_ROWS:
+            panels.append(panel)
+
+    if len(scores) > 1:
+        rows.append([f"mean of {len(scores)}", "", "", *format_scores(np.mean(scores, axis=0))])
+    header = ["image", "seconds", "loss"]
+    if scores:
+        header += ["PSNR blurry", "restored", "SSIM blurry", "restored"]
+    print_table(header, rows)
+    if panels:
+        picture = options.save_path / "overview.png"
+        try:
+            draw_overview(picture, panels)
+            print(f"picture: {printable(str(picture))}")
+        except Exception as error:  # the results are there, with or without a picture
+            say(f"no picture: {describe(error)}")
+    for name, reason in failures.items():
+        print(printable(f"failed: {name}: {reason}"))
+
+
+def look_at(path: Path, options: Options, experiment: Experiment) -> tuple[dict[str, Any], Panels]:
+    """Read what a run has made of an image, and score it where its truth is there.
+
+    Parameters
+    ----------
+    path : Path
+        The blurry image.
+    options : Options
+        Where its results are.
+    experiment : Experiment
+        Which luminance is scored, and where color is.
+
+    Returns
+    -------
+    dict
+        The image's record.
+    Panels
+        Its pictures and scores.
+    """
+    luma = experiment.luma_range.luma
+    outputs = Outputs(options.save_path, path.stem)
+    record = json.loads(outputs.record.read_text())
+    blurry, restored = read_image(path), read_image(outputs.image)
+    truth, before, after = None, None, None
+    if truth_path := find_truth(path):
+        try:
+            truth = read_image(truth_path)
+            before = comp_upto_shift(luma(blurry), luma(truth))[:2]
+            after = comp_upto_shift(luma(restored), luma(truth))[:2]
+        except (DataError, OSError, ValueError) as error:
+            say(f"{path.stem}: not scored: {describe(error)}")
+    if experiment.color_suffix and outputs.file(experiment.color_suffix).is_file():
+        restored = read_image(outputs.file(experiment.color_suffix))
+    kernel = read_gray(experiment.given(path.stem).get("kernel", outputs.kernel))
+    blurry, restored = shrink(blurry), shrink(restored)
+    truth = None if truth is None else shrink(truth)
+    return record, Panels(path.stem, blurry, restored, truth, kernel, before, after)
+
+
+def format_scores(scores: list[float]) -> list[str]:
+    """Format PSNR and SSIM of the blurry, then of the restored image, for the table's columns."""
+    psnr_before, ssim_before, psnr_after, ssim_after = scores
+    return [f"{psnr_before:.2f}", f"{psnr_after:.2f}", f"{ssim_before:.4f}", f"{ssim_after:.4f}"]
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print rows under a header, the first column to the left, the others to the right."""
+    rows = [row + [""] * (len(header) - len(row)) for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print(printable("  ".join([first, *others]).rstrip()))
