@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from networks.fast.skip import fast_forward
 from networks.fcn import KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork, smallest_input
 from utils.engine.adam import Adam
@@ -268,7 +269,7 @@ def deblur(
             noise = torch.empty_like(zx).normal_(generator=noise_generator)
             noisy_zx = zx + recipe.input_noise * noise
             with computing_in(precision, target_device):
-                x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
+                x = fast_forward(gx, noisy_zx.contiguous(memory_format=torch.channels_last))
             k = gk(zk)
             reblurred = blur(x, k)
             loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
