@@ -45,8 +45,8 @@ def released_image_modules(gx: SkipNetwork) -> dict[str, str]:
         modules |= {
             f"{ours}skip.conv": f"{outer}1.0.1.1",
             f"{ours}skip.norm": f"{outer}1.0.2",
-            f"{ours}halve.conv": f"{way_down}1.1",
-            f"{ours}halve.norm": f"{way_down}2",
+            f"{ours}downsample.conv": f"{way_down}1.1",
+            f"{ours}downsample.norm": f"{way_down}2",
         }
         following = 4
         if i >= NON_LOCAL_FROM:
@@ -64,8 +64,8 @@ def released_image_modules(gx: SkipNetwork) -> dict[str, str]:
             f"{ours}norm": f"{outer}2",
             f"{ours}decode.conv": f"{outer}3.1",
             f"{ours}decode.norm": f"{outer}4",
-            f"{ours}mix.conv": f"{outer}6.1",
-            f"{ours}mix.norm": f"{outer}7",
+            f"{ours}pointwise.conv": f"{outer}6.1",
+            f"{ours}pointwise.norm": f"{outer}7",
         }
         outer = f"{way_down}{following + 3}."
     return modules | {"output": "9.1"}
