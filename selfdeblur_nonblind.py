@@ -56,14 +56,14 @@ def check_orientation(kernel: np.ndarray, image: Path) -> None:
     truth_path = find_truth(image)
     if truth_path is None:
         return
+    from statistic.reblur import reblur_psnr  # brings SciPy's signal processing, for seconds
+
     try:
         blurry, truth = read_gray(image), read_gray(truth_path)
         as_given = reblur_psnr(kernel, truth, blurry)
         turned = reblur_psnr(kernel[::-1, ::-1], truth, blurry)
     except (DataError, OSError, ValueError) as error:
-        log.warning(
-            "%s: its kernel's orientation is not checked: %s", image.stem, describe(error)
-        )
+        log.warning("%s: its kernel's orientation is not checked: %s", image.stem, describe(error))
         return
     if turned > as_given + CLEARLY:
         raise DataError(

@@ -147,6 +147,7 @@ class SkipNetwork(nn.Module):
 
     def __init__(self, in_channels: int = 8, channels: int = 128, scales: int = 5):
         super().__init__()
+        self.arguments = {"in_channels": in_channels, "channels": channels, "scales": scales}
         widths = [in_channels] + scales * [channels]
         self.scales = cast(
             Sequence[Scale],

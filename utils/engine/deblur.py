@@ -96,7 +96,11 @@ class State:
             self.adam = packed["adam"]
             weights = [*self.gx.parameters(), *self.gk.parameters()]
             for index, moments in (self.adam["state"] if self.adam else {}).items():
-                if not moments["exp_avg"].shape == moments["exp_avg_sq"].shape == weights[index].shape:
+                if (
+                    not moments["exp_avg"].shape
+                    == moments["exp_avg_sq"].shape
+                    == weights[index].shape
+                ):
                     raise ValueError("moments of other weights")
             self.noise_state, self.noise_device = packed["noise_state"], packed["noise_device"]
             self.losses = packed["losses"].tolist()
@@ -277,9 +281,7 @@ def deblur(
 
             adam.zero_grad()
             loss.backward()
-            for group, lr in zip(
-                adam.param_groups, recipe.learning_rates(iteration), strict=True
-            ):
+            for group, lr in zip(adam.param_groups, recipe.learning_rates(iteration), strict=True):
                 group["lr"] = lr
             adam.step()
 

@@ -210,7 +210,7 @@ def read_color(path: str | Path) -> np.ndarray:
 
 def read_gray(path: str | Path) -> np.ndarray:
     """Read an image file's luminance, of color by `FULL_RANGE` (see `read_photograph`)."""
-    return FULL_RANGE.luma(read_image(path))
+    return FULL_RANGE.luminance(read_image(path))
 
 
 def read_kernel(path: str | Path) -> np.ndarray:

@@ -108,9 +108,7 @@ class Cluster:
     def stop(self) -> None:
         pass
 
-    def restore(
-        self, task: Task, checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Iterator[None]:
+    def restore(self, task: Task, checkpoint: bytes | None, callbacks: Callbacks) -> Iterator[None]:
         losses = 0
 
         def keep(content: bytes, record: dict[str, Any]) -> None:

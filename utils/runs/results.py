@@ -228,7 +228,8 @@ def set_aside(outputs: Outputs, fault: Exception) -> None:
 def write_losses(path: Path, names: list[str], losses: list[float]) -> None:
     """Write the loss of every iteration, counted from 1, as a table."""
     rows = [
-        f"{i},{name},{loss!r}\n" for i, (name, loss) in enumerate(zip(names, losses, strict=True), 1)
+        f"{i},{name},{loss!r}\n"
+        for i, (name, loss) in enumerate(zip(names, losses, strict=True), 1)
     ]
     write_whole(path, "".join(["iteration,loss,value\n", *rows]).encode())
 
@@ -253,6 +254,7 @@ def network_content(
         A file that ``torch.load(..., weights_only=True)`` and `networks.released` read.
     """
     tensors = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    settings = json.loads(json.dumps(settings))  # the same bytes, whoever shares objects with it
     content = io.BytesIO()
     torch.save(
         {"state_dict": tensors, "image_size": list(image_size), "settings": settings}, content

@@ -1,7 +1,6 @@
 """Many images: restore each, record it, skip what is done, report at the end."""
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -16,7 +15,7 @@ from utils.engine.memory import out_of_memory
 from utils.engine.methods import resolve_precision
 from utils.engine.restore import Task
 from utils.engine.stage import Restoration
-from utils.errors import DataError, Interrupted, describe, printable
+from utils.errors import DataError, Interrupted, describe
 from utils.images.files import find_leftovers, sha256, write_json, write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_photograph
@@ -323,9 +322,7 @@ class Job:
 
     def callbacks(self) -> Callbacks:
         """Give what is to be called while the image is restored."""
-        return Callbacks(
-            self.on_machine, self.begin, self.show, self.save, self.keep, self.on_lost
-        )
+        return Callbacks(self.on_machine, self.begin, self.show, self.save, self.keep, self.on_lost)
 
     def on_machine(self, machine: dict[str, Any]) -> None:
         """Record where the image is restored, and say it where that is news."""
@@ -381,8 +378,7 @@ class Job:
         contents = {}
         shape = restoration.blurry.shape
         if isinstance(restoration.gx, SkipNetwork):
-            size = {"channels": restoration.gx.channels, "scales": len(restoration.gx.scales)}
-            settings = {**self.settings, **size}
+            settings = {**self.settings, **restoration.gx.arguments}
             contents["_xnet.pth"] = network_content(restoration.gx, shape, settings)
             if isinstance(restoration.gk, KernelNetwork):
                 contents["_knet.pth"] = network_content(restoration.gk, shape, settings)
@@ -418,8 +414,10 @@ class Job:
         self.record["finished"] = True
         write_json(self.outputs.record, self.record)
         self.outputs.checkpoint.unlink(missing_ok=True)
+        name, seconds = self.outputs.name, self.record["seconds"]
         if "final_loss" in self.record:
-            loss = ", {loss} {final_loss:.5f}".format(**self.record)
+            done, loss = self.record["iterations_done"], self.record["loss"]
+            final = self.record["final_loss"]
+            log.info("%s: %d iterations in %.0f s, %s %.5f", name, done, seconds, loss, final)
         else:
-            loss = ""
-        log.info("%s: restored in %.0f s%s", self.outputs.name, self.record["seconds"], loss)
+            log.info("%s: restored in %.0f s", name, seconds)

@@ -11,8 +11,8 @@ from utils.images.files import read_json
 from utils.images.reading import find_truth, read_gray, read_image
 from utils.log import log
 from utils.runs.experiment import Experiment
-from utils.runs.overview import MAX_ROWS, Panels, draw_overview, shrink
 from utils.runs.options import Options
+from utils.runs.overview import MAX_ROWS, Panels, draw_overview, shrink
 from utils.runs.results import Outputs
 
 
@@ -71,7 +71,9 @@ def report(
         print(printable(f"failed: {name}: {reason}"))
 
 
-def read_result(path: Path, options: Options, experiment: Experiment) -> tuple[dict[str, Any], Panels]:
+def read_result(
+    path: Path, options: Options, experiment: Experiment
+) -> tuple[dict[str, Any], Panels]:
     """Read what a run has made of an image, and score it where its truth is there.
 
     Parameters

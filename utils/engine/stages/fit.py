@@ -1,6 +1,5 @@
 """The fits of the paper as stages: of both networks, and of Gx alone with a known kernel."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,9 +81,9 @@ class Fit(Stage):
         )
         return found
 
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> dict[str, Any]:
         settings = super().settings()
-        return {**settings, **settings.pop("recipe")}
+        return settings.pop("recipe") | settings
 
 
 @dataclass(frozen=True)
