@@ -56,8 +56,8 @@ def baseline(
     window = (window[:, None] * window).view(1, 1, WINDOW_SIZE, WINDOW_SIZE)
     optimiser = torch.optim.Adam(
         [
-            {"params": gx.parameters(), "lr": recipe.image_rate},
-            {"params": gk.parameters(), "lr": recipe.kernel_rate},
+            {"params": gx.parameters(), "lr": recipe.image_lr},
+            {"params": gk.parameters(), "lr": recipe.kernel_lr},
         ]
     )
     load_moments(optimiser, start)

@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import peak_memory
 from utils.engine.deblur import deblur
-from utils.engine.recipe import LEVIN, QUICK
+from utils.engine.methods import LEVIN, QUICK
 from utils.terminal.program import Parser, run_program
 
 KERNEL = 31

@@ -27,14 +27,14 @@ from benchmarks.baseline import baseline
 from benchmarks.machine import chosen, describe_machine
 from selfdeblur_levin import kernel_size
 from statistic.metrics import comp_upto_shift
-from utils.engine.blur import crop_to_blurry
 from utils.engine.checkpoint import CheckpointError, pack_checkpoint, resume, unpack_checkpoint
 from utils.engine.deblur import State, deblur, draw_start
+from utils.engine.methods import LEVIN
 from utils.engine.precision import PRECISIONS
-from utils.engine.recipe import LEVIN, Recipe, recipes
+from utils.engine.recipe import Recipe
 from utils.errors import DataError, UsageError
 from utils.images.files import sha256, write_json, write_whole
-from utils.images.kernels import scale_kernel
+from utils.images.kernels import crop_to_blurry, scale_kernel
 from utils.images.reading import find_truth, read_gray
 from utils.images.writing import to_uint8, write_png
 from utils.terminal.options import find_images

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
 from benchmarks.machine import chosen, describe_machine, peak_memory, use_threads
 from utils.engine.deblur import CHECK_EVERY, deblur, draw_start
+from utils.engine.methods import LEVIN
 from utils.engine.precision import PRECISIONS
-from utils.engine.recipe import LEVIN
 from utils.errors import UsageError
 from utils.terminal.program import Parser, run_program
 

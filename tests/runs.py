@@ -23,5 +23,6 @@ def results_of(folder, name):
         for key, tensor in saved["state_dict"].items():
             content[f"{letter} {key}"] = tensor.numpy().tobytes()
     record = json.loads((folder / f"{name}.json").read_text())
-    del record["seconds"]
+    for timed in (record, *record["stages"]):
+        del timed["seconds"]
     return content | {"record": record}

@@ -11,8 +11,9 @@ import selfdeblur_lai
 import selfdeblur_nonblind
 import selfdeblur_ycbcr
 from networks.fcn import KnownKernel
-from utils.engine.deblur import Restoration, collapsed_to_black
-from utils.engine.recipe import LAI, NONBLIND, PAPER_5K, YCBCR
+from utils.engine.methods import LAI, NONBLIND, PAPER_5K, YCBCR
+from utils.engine.stage import Restoration
+from utils.engine.stages.fit import collapsed_to_black
 from utils.errors import DataError
 from utils.images.colors import FULL_RANGE, STUDIO_RANGE
 from utils.images.kernels import scale_kernel
@@ -123,7 +124,7 @@ def collapsing(monkeypatch):
         return spoilt[-1]
 
     genuine = utils.engine.restore.deblur
-    monkeypatch.setattr(utils.restore, "deblur", deblur)
+    monkeypatch.setattr(utils.engine.restore, "deblur", deblur)
 
 
 def run_lai(images, *options):

@@ -14,7 +14,8 @@ from networks.skip import SkipNetwork
 from selfdeblur_levin import KERNEL_SIZES, kernel_size
 from statistic.metrics import comp_upto_shift
 from utils.engine.deblur import deblur
-from utils.engine.recipe import QUICK, Recipe
+from utils.engine.methods import QUICK
+from utils.engine.recipe import Recipe
 from utils.errors import DataError
 from utils.images.reading import find_truth, read_gray
 from utils.images.writing import to_uint8
@@ -253,9 +254,7 @@ def test_help_shows_an_example(run_script):
 def test_a_real_image_gets_sharper(levin):
     path = levin / "im1_kernel5_img.png"
     blurry, truth = read_gray(path), read_gray(find_truth(path))
-    hasty = Recipe(
-        num_iter=150, milestones=(120,), mse_iterations=50, kernel_rate=2e-3, channels=32
-    )
+    hasty = Recipe(num_iter=150, milestones=(120,), mse_iterations=50, kernel_lr=2e-3, channels=32)
     restored = deblur(blurry, (11, 11), hasty, device="cpu").image
     gain = comp_upto_shift(restored, truth)[0] - comp_upto_shift(blurry, truth)[0]
     # 2.6 dB when it was written, from 27.15 to 29.75.

@@ -14,10 +14,10 @@ from networks.fcn import KernelNetwork
 from networks.released.load import load_image_network, load_kernel_network
 from networks.skip import SkipNetwork
 from tests.networks.released.released_tree import classes_in, image_network, kernel_network
-from utils.engine.blur import crop_to_blurry
 from utils.engine.deblur import draw_start
 from utils.errors import DataError, UsageError
 from utils.images.files import write_whole
+from utils.images.kernels import crop_to_blurry
 from utils.images.reading import read_gray, read_image
 from utils.images.writing import write_png
 from utils.runs.results import write_network
@@ -69,7 +69,7 @@ def test_shows_the_networks_and_leaves_them_alone(script, inputs, run_script, tm
     assert record["finished"] and record["iterations_done"] == 2
     assert record["loss"] == "1-SSIM"
     settings = record["settings"]
-    assert (settings["image_rate"], settings["kernel_rate"]) == (0.0001, 0)
+    assert (settings["image_lr"], settings["kernel_lr"]) == (0.0001, 0)
     assert settings["milestones"] == [700, 800, 900]
     assert settings["kernel_size"] == [5, 5]
     assert settings["xnet_sha256"] == before[f"{NAME}_xnet.pth"]

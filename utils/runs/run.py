@@ -1,5 +1,6 @@
 """Many images: restore each, record it, skip what is done, report at the end."""
 
+import json
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -271,7 +272,7 @@ class Job:
             blurry=experiment.luminance(self.photograph),
             kernel_size=options.kernel_size or experiment.kernel_size(path.stem),
         )
-        self.settings: dict[str, Any] = {
+        settings = {
             "method": [stage.settings() for stage in self.method],
             "kernel_size": list(self.restoration.kernel_size),
             "seed": options.seed,
@@ -282,6 +283,8 @@ class Job:
             "image_sha256": sha256(path),
             **{f"{word}_sha256": sha256(file) for word, file in files.items()},
         }
+        # As they will be read from the record: tuples have become lists.
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self.record: dict[str, Any] = {
             "image": path.name,
             "finished": False,

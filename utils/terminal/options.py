@@ -16,6 +16,7 @@ from utils.errors import DataError
 from utils.images.reading import list_images
 from utils.runs.options import Options
 from utils.terminal.program import Parser
+from utils.terminal.progress import show_messages
 
 
 def parse_options(
@@ -59,6 +60,7 @@ def parse_options(
     SystemExit
         If the command is wrong (status 2), or asks for ``--help``.
     """
+    show_messages()
     default = next(iter(methods))
     parser = Parser(description)
     parser.usage = "%(prog)s [options]"  # each of which has its line below

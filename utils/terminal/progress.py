@@ -7,6 +7,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from utils.errors import printable
+from utils.log import log
 from utils.runs.display import Display
 
 SECONDS_BETWEEN_LINES = 30
@@ -160,6 +161,13 @@ class Messages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
+
+
+def show_messages() -> None:
+    """Show from now on what runs say (see `utils.log`)."""
+    if not any(isinstance(handler, Messages) for handler in log.handlers):
+        log.addHandler(Messages())
+        log.setLevel(logging.INFO)
 
 
 def say(message: str) -> None:

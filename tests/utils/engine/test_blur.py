@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from scipy.signal import correlate2d
 
-from utils.engine.blur import FourierBlur, blur, crop_registered, crop_to_blurry
+from utils.engine.blur import FourierBlur, blur
+from utils.images.kernels import crop_registered, crop_to_blurry
 
 
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 11), (17, 7)])

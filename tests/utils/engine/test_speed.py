@@ -15,8 +15,8 @@ from utils.engine import precision as precision_module
 from utils.engine.allocator import freed_memory_kept
 from utils.engine.checkpoint import pack_checkpoint, resume, unpack_checkpoint
 from utils.engine.deblur import deblur, draw_start
+from utils.engine.methods import LEVIN, QUICK
 from utils.engine.precision import bf16_is_faster, choose_precision, computing_in
-from utils.engine.recipe import LEVIN, QUICK
 from utils.errors import DataError
 from utils.images.files import write_whole
 from utils.images.reading import read_gray
@@ -31,7 +31,7 @@ def test_fast_path_follows_the_baseline(precision, tolerance):
     The learning rate is a hundredth of the recipe's: at 0.01 Adam's first steps multiply any
     rounding error, and two runs of the baseline itself in float32 and float64 part by more.
     """
-    recipe = replace(LEVIN, channels=16, num_iter=100, mse_iterations=60, image_rate=1e-4)
+    recipe = replace(LEVIN, channels=16, num_iter=100, mse_iterations=60, image_lr=1e-4)
     blurry = read_gray(ROOT / "datasets/sample/im1_kernel5_img.png")[40:104, 30:98]
     losses = deblur(blurry, (11, 11), recipe, device="cpu", precision=precision).losses
     start = draw_start(blurry.shape, (11, 11), recipe)
@@ -123,7 +123,7 @@ from dataclasses import replace
 import numpy as np
 from utils.engine import memory
 from utils.engine.deblur import deblur
-from utils.engine.recipe import LEVIN
+from utils.engine.methods import LEVIN
 memory.LARGEST_MAP = int(sys.argv[1])
 faults = []
 def note(done, loss):

@@ -17,7 +17,7 @@ import utils.terminal.options
 from tests.conftest import ROOT
 from tests.pictures import picture, put
 from tests.runs import options, results_of
-from utils.engine.recipe import QUICK
+from utils.engine.methods import QUICK
 from utils.engine.restore import Task
 from utils.errors import UsageError
 
@@ -211,8 +211,8 @@ def test_an_image_whose_workers_always_die_is_given_up(
         yield "on_machine", ({},)
         os._exit(1)
 
-    monkeypatch.setattr(utils.cluster, "work", work)
-    monkeypatch.setattr(utils.cluster, "MOST_LOSSES", 2)
+    monkeypatch.setattr(utils.runs.cluster, "work", work)
+    monkeypatch.setattr(utils.runs.cluster, "MOST_LOSSES", 2)
     arguments = options(images, tmp_path / "results", "--only", "im1*")
     assert selfdeblur_levin.main([*arguments, "--ray", cluster.address]) == 1
     output, errors = capfd.readouterr()
@@ -232,7 +232,7 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
         resources = ray.get_runtime_context().get_assigned_resources()
         yield "on_machine", (device, resources, sys.path)
 
-    monkeypatch.setattr(utils.cluster, "work", work)
+    monkeypatch.setattr(utils.runs.cluster, "work", work)
     told = []
 
     def ask(device):

@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.pictures import picture, put
 from tests.runs import options, results_of
 from utils.engine.memory import bytes_free, bytes_needed, check_memory, out_of_memory
-from utils.engine.recipe import LEVIN, QUICK
+from utils.engine.methods import LEVIN, QUICK
 from utils.errors import DataError
 from utils.images.files import find_leftovers, write_whole
 from utils.runs.locks import HeldElsewhereError, hold
@@ -99,7 +99,7 @@ def test_twenty_kills_in_a_row_change_nothing(images, tmp_path):
 def test_a_file_is_the_old_or_the_new_when_its_writer_is_killed(tmp_path):
     path = tmp_path / "file"
     write_whole(path, b"old")
-    writer = "from utils.files import write_whole; write_whole('{}', bytes(50_000_000))"
+    writer = "from utils.images.files import write_whole; write_whole('{}', bytes(50_000_000))"
     for delay in (0.0, 0.05, 0.1):
         process = subprocess.Popen([sys.executable, "-c", writer.format(path)], cwd=ROOT)
         while not find_leftovers(tmp_path) and process.poll() is None:
@@ -358,7 +358,7 @@ def test_memory_that_runs_out_fails_one_image(images, tmp_path, monkeypatch, cap
         return genuine(task, **others)
 
     genuine = utils.runs.run.restore
-    monkeypatch.setattr(utils.run, "restore", restore)
+    monkeypatch.setattr(utils.runs.run, "restore", restore)
     assert selfdeblur_levin.main(options(images, tmp_path / "results", "--num_iter", 1)) == 1
     output = capfd.readouterr().out
     assert f"failed: {NAMES[1]}: out of memory; give a smaller image" in output
@@ -402,9 +402,9 @@ def test_more_pixels_and_channels_need_more_memory():
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """Say in files of our own what the system says of its memory; 8 GB are free to all."""
-    monkeypatch.setattr(utils.memory, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(utils.memory, "CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(utils.memory, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(utils.engine.memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(utils.engine.memory, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(utils.engine.memory, "CGROUPS", tmp_path / "groups")
     (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable:    8000000 kB\n")
 
     def limit(line, folder, **files):
@@ -446,6 +446,6 @@ def test_groups_of_the_first_version_count(groups):
 
 
 def test_where_the_system_does_not_tell_nothing_is_refused(monkeypatch):
-    monkeypatch.setattr(utils.memory, "MEMINFO", Path("/nowhere"))
+    monkeypatch.setattr(utils.engine.memory, "MEMINFO", Path("/nowhere"))
     assert bytes_free() is None
     check_memory((10**6, 10**6), (31, 31), LEVIN)

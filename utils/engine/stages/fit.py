@@ -42,11 +42,16 @@ class Fit(Stage):
         return fit_bytes(image_size, kernel_size, self.recipe, keeps)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
-        from utils.engine.deblur import deblur  # PyTorch takes seconds, and --help needs none
+        # PyTorch takes seconds, and --help needs none.
+        from utils.engine.checkpoint import CheckpointError
+        from utils.engine.deblur import deblur
 
         state = self.start(restoration, work.seed)
         if work.state:
-            state.load(work.state)
+            try:
+                state.load(work.state)
+            except ValueError as error:
+                raise CheckpointError(str(error)) from error
 
         found = restoration
 
