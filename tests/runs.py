@@ -7,9 +7,9 @@ import torch
 
 def options(images, results, *more):
     return [
-        "--data_path", str(images), "--save_path", str(results), "--recipe", "quick",
+        "--data_path", str(images), "--save_path", str(results), "--method", "quick",
         "--num_iter", "8", "--save_frequency", "3", "--device", "cpu", "--precision", "fp32",
-        *map(str, more),
+        *([] if "--ray" in more else ["--workers", "1"]), *map(str, more),
     ]  # fmt: skip
 
 

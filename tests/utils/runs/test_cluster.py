@@ -19,7 +19,10 @@ from tests.pictures import picture, put
 from tests.runs import options, results_of
 from utils.engine.methods import QUICK
 from utils.engine.restore import Task
+from utils.engine.stage import Restoration
+from utils.engine.stages.fit import JointFit
 from utils.errors import UsageError
+from utils.runs.pools import Callbacks
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
 NAMES = [f"im{number}_kernel5_img" for number in (1, 2, 3)]
@@ -212,7 +215,7 @@ def test_an_image_whose_workers_always_die_is_given_up(
         os._exit(1)
 
     monkeypatch.setattr(utils.runs.cluster, "work", work)
-    monkeypatch.setattr(utils.runs.cluster, "MOST_LOSSES", 2)
+    monkeypatch.setattr(utils.runs.cluster, "MAX_LOSSES", 2)
     arguments = options(images, tmp_path / "results", "--only", "im1*")
     assert selfdeblur_levin.main([*arguments, "--ray", cluster.address]) == 1
     output, errors = capfd.readouterr()
@@ -228,24 +231,21 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
     import utils.runs.cluster
 
     @ray.remote(num_returns="streaming", max_retries=0)
-    def work(task, device, *arguments):
+    def work(task, checkpoint, settings):
         resources = ray.get_runtime_context().get_assigned_resources()
-        yield "on_machine", (device, resources, sys.path)
+        yield "on_machine", ((settings["device"], resources, sys.path),)
 
     monkeypatch.setattr(utils.runs.cluster, "work", work)
     told = []
 
     def ask(device):
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        with utils.runs.cluster.Cluster(cluster.address, 0.25, device) as connection:
+        with utils.runs.cluster.Cluster(cluster.address, 0.25, device, 1, 1) as connection:
             assert signal.getsignal(signal.SIGTERM) == on_sigterm
             rooms.append(connection.room())
-            task = Task(np.zeros((40, 43)), (11, 11), QUICK, 0, "fp32", {})
-            events = connection.restore(
-                task, checkpoint=None, save_every=1, checkpoint_seconds=1, on_lost=None,
-                callbacks={"on_machine": lambda *told_: told.append(told_), "on_checkpoint": None},
-            )  # fmt: skip
-            for _ in events:
+            task = Task((JointFit(QUICK),), Restoration(np.zeros((40, 43)), (11, 11)))
+            callbacks = Callbacks(told.append, *[lambda *arguments: None] * 5)
+            for _ in connection.restore(task, None, callbacks):
                 connection.wait(1)
 
     rooms = []

@@ -18,12 +18,13 @@ import torch
 
 import selfdeblur_levin
 import utils.engine.memory
+import utils.engine.restore
 import utils.runs.run
 from benchmarks.memory import peak
 from tests.conftest import ROOT
 from tests.pictures import picture, put
 from tests.runs import options, results_of
-from utils.engine.memory import bytes_free, bytes_needed, check_memory, out_of_memory
+from utils.engine.memory import bytes_free, check_memory, fit_bytes, out_of_memory
 from utils.engine.methods import LEVIN, QUICK
 from utils.errors import DataError
 from utils.images.files import find_leftovers, write_whole
@@ -353,12 +354,12 @@ def test_a_folder_that_vanishes_is_named(images, tmp_path, monkeypatch, capfd):
 )
 def test_memory_that_runs_out_fails_one_image(images, tmp_path, monkeypatch, capfd, error):
     def restore(task, **others):
-        if task.kernel_size == (27, 27):
+        if task.restoration.kernel_size == (27, 27):
             raise error
         return genuine(task, **others)
 
-    genuine = utils.runs.run.restore
-    monkeypatch.setattr(utils.runs.run, "restore", restore)
+    genuine = utils.engine.restore.restore
+    monkeypatch.setattr(utils.engine.restore, "restore", restore)
     assert selfdeblur_levin.main(options(images, tmp_path / "results", "--num_iter", 1)) == 1
     output = capfd.readouterr().out
     assert f"failed: {NAMES[1]}: out of memory; give a smaller image" in output
@@ -387,16 +388,16 @@ def test_the_estimate_holds():
     """The real peak of an image lies about at the estimate."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         measured = pool.apply(peak, (200, QUICK.channels))
-    estimate = bytes_needed((200, 200), (31, 31), QUICK, kept=True)
+    estimate = fit_bytes((200, 200), (31, 31), QUICK, kept=True)
     assert 0.5 * estimate < measured < 1.15 * estimate
 
 
 def test_more_pixels_and_channels_need_more_memory():
-    small = bytes_needed((256, 256), (31, 31), QUICK)
-    assert bytes_needed((256, 256), (31, 31), LEVIN) > small
-    assert bytes_needed((256, 256), (75, 75), QUICK) > small
-    assert bytes_needed((1000, 1000), (31, 31), LEVIN) > 5e9
-    assert bytes_needed((256, 256), (31, 31), LEVIN, kept=True) > small * 1.5
+    small = fit_bytes((256, 256), (31, 31), QUICK)
+    assert fit_bytes((256, 256), (31, 31), LEVIN) > small
+    assert fit_bytes((256, 256), (75, 75), QUICK) > small
+    assert fit_bytes((1000, 1000), (31, 31), LEVIN) > 5e9
+    assert fit_bytes((256, 256), (31, 31), LEVIN, kept=True) > small * 1.5
 
 
 @pytest.fixture
@@ -448,4 +449,4 @@ def test_groups_of_the_first_version_count(groups):
 def test_where_the_system_does_not_tell_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(utils.engine.memory, "MEMINFO", Path("/nowhere"))
     assert bytes_free() is None
-    check_memory((10**6, 10**6), (31, 31), LEVIN)
+    check_memory(10**18)
