@@ -108,16 +108,16 @@ class Scale(nn.Module):
         super().__init__()
         # As above: the order decides which weights a seed gives.
         self.skip = ConvBlock(in_channels, SKIP_CHANNELS, 1)
-        self.halve = ConvBlock(in_channels, channels, 3, stride=2)
+        self.downsample = ConvBlock(in_channels, channels, 3, stride=2)
         self.non_local = NonLocalBlock(channels) if non_local else nn.Identity()
         self.encode = ConvBlock(channels, channels, 3)
         self.decode = ConvBlock(SKIP_CHANNELS + channels, channels, 3)
-        self.mix = ConvBlock(channels, channels, 1)
+        self.pointwise = ConvBlock(channels, channels, 1)
         self.norm = nn.BatchNorm2d(SKIP_CHANNELS + channels)
 
     def down(self, x: Tensor) -> Tensor:
         """Map (1, in_channels, h, w) to (1, channels, ceil(h/2), ceil(w/2))."""
-        return self.encode(self.non_local(self.halve(x)))
+        return self.encode(self.non_local(self.downsample(x)))
 
     def up(self, skipped: Tensor, deeper: Tensor) -> Tensor:
         """Join the (1, SKIP_CHANNELS, h, w) that skipped with what comes from half the size.
@@ -125,7 +125,7 @@ class Scale(nn.Module):
         What comes out is yet to be activated.
         """
         decoded = joined_conv(skipped, deeper, self.norm, self.decode.conv)
-        return activated_conv(decoded, self.decode.norm, self.mix.conv)
+        return activated_conv(decoded, self.decode.norm, self.pointwise.conv)
 
 
 def smallest_input(scales: int) -> int:
@@ -173,9 +173,9 @@ class SkipNetwork(nn.Module):
             skipped.append(scale.skip(x))
             x = scale.down(x)
         for scale in reversed(self.scales[1:]):
-            x = activate(scale.up(skipped.pop(), x), scale.mix.norm)
+            x = activate(scale.up(skipped.pop(), x), scale.pointwise.norm)
         top = self.scales[0]
         x = top.up(skipped.pop(), x)
         # The image needs more digits than the maps.
-        image = activated_conv(x, top.mix.norm, self.output, dtype=self.output.weight.dtype)
+        image = activated_conv(x, top.pointwise.norm, self.output, dtype=self.output.weight.dtype)
         return torch.sigmoid(image)
