@@ -69,7 +69,7 @@ class Global:
     name: str
 
 
-@dataclass
+@dataclass(eq=False)
 class PickledModule:
     """A module's class and its attributes."""
 
@@ -98,15 +98,16 @@ class StoredTensor:
     def __post_init__(self) -> None:
         """Refuse a tensor that is not within its storage, or larger by repeating its elements."""
         size, stride, count = self.size, self.stride, self.storage.count
-        if not (
+        if (
             type(size) is type(stride) is tuple
             and len(size) == len(stride) <= MAX_DIMENSIONS
             and all(type(n) is int and 0 <= n <= count for n in (self.offset, *size, *stride))
             and 0 < math.prod(size) <= count
-            and self.offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-            < count
         ):
-            raise RefusedPickle(f"refused: has a tensor outside its storage {self.storage.key}")
+            last = self.offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+            if last < count:
+                return
+        raise RefusedPickle(f"refused: has a tensor outside its storage {self.storage.key}")
 
 
 class PickleStream(io.BytesIO):
@@ -198,10 +199,8 @@ class NetworkUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Global:
         full_name = f"{module}.{name}"
         if "." in name or full_name not in MODULES | STORAGES.keys() | FUNCTIONS:
-            raise RefusedPickle(
-                f"refused: names {describe(full_name)}, which no network needs, "
-                "so it may be hostile"
-            )
+            reason = "which no network needs, so it may be hostile"
+            raise RefusedPickle(f"refused: names {describe(full_name)}, {reason}")
         return Global(full_name)
 
     def persistent_load(self, pid: Any) -> Global | Storage:
@@ -215,8 +214,8 @@ class NetworkUnpickler(pickle._Unpickler):
             ):
                 if not 0 <= count <= MAX_NUMBERS:
                     raise RefusedPickle(f"refused: has a storage {key} of an impossible length")
-                storage = Storage(key, STORAGES[kind], count)
-                if self.storages.setdefault(key, storage) != storage:
+                storage = self.storages.setdefault(key, Storage(key, STORAGES[kind], count))
+                if (storage.dtype, storage.count) != (STORAGES[kind], count):
                     raise RefusedPickle(f"refused: has two different storages called {key}")
                 return storage
         raise RefusedPickle("refused: has a reference that is neither to a storage nor to a module")
