@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from networks.skip import ConvBlock, NonLocalBlock, Scale, SkipNetwork
 from utils.engine.deblur import State
 from utils.engine.losses import C1, C2, WINDOW_SIZE, gaussian_window, total_variation
 from utils.engine.recipe import Recipe
@@ -73,7 +72,7 @@ def baseline(
             optimiser.param_groups, recipe.learning_rates(iteration), strict=True
         ):
             group["lr"] = rate
-        x = image(gx, zx + recipe.input_noise * torch.zeros_like(zx).normal_(generator=generator))
+        x = gx(zx + recipe.input_noise * torch.zeros_like(zx).normal_(generator=generator))
         k = gk(zk)
         reblurred = F.conv2d(x, k)
         if recipe.uses_mse(iteration):
@@ -122,52 +121,6 @@ def load_moments(optimiser: torch.optim.Adam, start: State) -> None:
                 "exp_avg": mean.to(parameter),
                 "exp_avg_sq": square.to(parameter),
             }
-
-
-def image(gx: SkipNetwork, zx: Tensor) -> Tensor:
-    """Compute Gx's image with a map for each operation."""
-    skipped = []
-    x = zx
-    for scale in gx.scales:
-        skipped.append(block(scale.skip, x))
-        x = down(scale, x)
-    for scale in reversed(gx.scales):
-        skip = skipped.pop()
-        height, width = skip.shape[2:]
-        x = F.interpolate(x, scale_factor=2, mode="bilinear")[:, :, :height, :width]
-        x = scale.norm(torch.cat([skip, x], dim=1))
-        x = block(scale.mix, block(scale.decode, x))
-    return torch.sigmoid(conv(gx.output, x))
-
-
-def down(scale: Scale, x: Tensor) -> Tensor:
-    """Compute the way down of one scale."""
-    x = block(scale.halve, x)
-    if isinstance(scale.non_local, NonLocalBlock):
-        x = attend(scale.non_local, x)
-    return block(scale.encode, x)
-
-
-def attend(non_local: NonLocalBlock, x: Tensor) -> Tensor:
-    """Compute a non-local block by a matrix of all pairs of positions."""
-    g = F.max_pool2d(non_local.g(x), 2).flatten(2).transpose(1, 2)
-    phi = F.max_pool2d(non_local.phi(x), 2).flatten(2)
-    theta = non_local.theta(x)
-    pairs = theta.flatten(2).transpose(1, 2) @ phi / phi.shape[2]
-    gathered = (pairs @ g).transpose(1, 2).reshape(theta.shape)
-    return x + non_local.norm(non_local.out(gathered))
-
-
-def block(unit: ConvBlock, x: Tensor) -> Tensor:
-    """Compute convolution, batch normalisation and leaky ReLU, one after the other."""
-    return F.leaky_relu(unit.norm(conv(unit.conv, x)), 0.2)
-
-
-def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Reflect the border, then convolve."""
-    reach = layer.padding[0]
-    padded = F.pad(x, (reach,) * 4, mode="reflect")
-    return F.conv2d(padded, layer.weight, layer.bias, layer.stride)
 
 
 def windowed_ssim(a: Tensor, b: Tensor, window: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gk, the kernel network: one hidden layer and a softmax; and what stands in for it.
+"""Gk, the kernel network: one hidden layer and a softmax; and what replaces it for a known kernel.
 
 References
 ----------
@@ -46,7 +46,7 @@ class KernelNetwork(nn.Module):
 
 
 class KnownKernel(nn.Module):
-    """Takes Gk's place where the kernel is known: gives it whatever the input.
+    """Takes Gk's place where the kernel is known, and returns it for any input.
 
     Parameters
     ----------
@@ -54,10 +54,12 @@ class KnownKernel(nn.Module):
         Non-negative with sum 1.
     """
 
+    kernel: Tensor
+
     def __init__(self, kernel: np.ndarray):
         super().__init__()
         self.register_buffer("kernel", torch.as_tensor(kernel, dtype=torch.float32)[None, None])
 
     def forward(self, zk: Tensor) -> Tensor:
-        """Give the kernel (1, 1, kh, kw)."""
+        """Return the kernel (1, 1, kh, kw)."""
         return self.kernel

@@ -64,6 +64,24 @@ def find_leftovers(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
+MAX_JSON_BYTES = 2**26  # a record of ours has some kilobytes, a benchmark's statistics some hundred
+MAX_CHECKPOINT_BYTES = 2**32
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Read a file whole, or raise a ValueError if it is larger than it can honestly be."""
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"larger than {max_bytes >> 20} MiB")
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a bounded size; a ValueError says what is wrong with it."""
+    return json.loads(read_bounded(path, MAX_JSON_BYTES))
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all (see `write_whole`)."""
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
