@@ -26,7 +26,7 @@ from networks.released.pickles import Global, PickledModule, read_pickle
 from networks.released.torch_file import MAGIC_NUMBER, VERSION
 from networks.skip import SkipNetwork
 from tests.networks.released.released_tree import classes_in, image_network, kernel_network, pattern
-from utils.runs.results import write_network
+from utils.runs.results import network_content
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = Path(__file__).parent / "data"
@@ -203,8 +203,8 @@ def test_loads_every_protocol_that_can_hold_a_network(protocol, gk_tree, tmp_pat
 def test_loads_what_a_run_wrote(channels, scales, tmp_path):
     settings = {"channels": channels, "scales": scales, "kernel_size": [5, 3], "seed": 0}
     gx, gk = SkipNetwork(channels=channels, scales=scales), KernelNetwork((5, 3))
-    write_network(tmp_path / "x.pth", gx, (40, 44), settings)
-    write_network(tmp_path / "k.pth", gk, (40, 44), settings)
+    (tmp_path / "x.pth").write_bytes(network_content(gx, (40, 44), settings))
+    (tmp_path / "k.pth").write_bytes(network_content(gk, (40, 44), settings))
     for saved, loaded in (
         (gx, load_image_network(tmp_path / "x.pth")),
         (gk, load_kernel_network(tmp_path / "k.pth")),
@@ -345,7 +345,7 @@ def test_refuses_big_endian_files(gk_tree, tmp_path):
 def test_refuses_settings_that_no_network_has(setting, value, tmp_path):
     for wrong in (value, 10**5000):  # a number that Python would not even print
         settings = {"channels": 6, "scales": 2, "kernel_size": [3, 3]} | {setting: wrong}
-        write_network(tmp_path / "k.pth", KernelNetwork((3, 3)), (9, 9), settings)
+        (tmp_path / "k.pth").write_bytes(network_content(KernelNetwork((3, 3)), (9, 9), settings))
         assert "settings" in refusal(load_kernel_network, tmp_path / "k.pth")
 
 
