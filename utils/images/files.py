@@ -89,4 +89,5 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def sha256(path: Path) -> str:
     """Compute the SHA-256 of a file as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
