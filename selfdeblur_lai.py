@@ -12,7 +12,7 @@ import re
 
 from utils.engine.recipe import LAI
 from utils.errors import DataError
-from utils.images.colors import STUDIO_RANGE
+from utils.images.colors import MATLAB_GRAY
 from utils.runs.experiment import Experiment
 from utils.runs.run import restore_all
 from utils.terminal.options import parse_options
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     )
     experiment = Experiment(
         kernel_size,
-        luma_range=STUDIO_RANGE,
+        luma_range=MATLAB_GRAY,
         color_suffix=".png",
         rescue=not options.given.no_rescue,
     )

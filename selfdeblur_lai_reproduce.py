@@ -8,7 +8,7 @@ The second of the two iterations shows the image after one small step of Gx; the
 """
 
 from utils.engine.recipe import REPRODUCE
-from utils.images.colors import STUDIO_RANGE
+from utils.images.colors import MATLAB_GRAY
 from utils.runs.reproduce import model_options, reproduce_all
 from utils.terminal.options import parse_options
 from utils.terminal.program import run_program
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     return reproduce_all(
         options,
         "results/README.md says where to get the authors' (lai/SelfDeblur_models.zip)",
-        luma_range=STUDIO_RANGE,
+        luma_range=MATLAB_GRAY,
         color_suffix=".png",
     )
 

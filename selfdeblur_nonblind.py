@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.catalog import find_truth
 from statistic.reblur import reblur_psnr
 from utils.engine.deblur import State, draw_start
 from utils.engine.recipe import NONBLIND
 from utils.errors import DataError, describe
-from utils.images.reading import find_truth, read_gray, read_kernel
+from utils.images.reading import read_gray, read_kernel
 from utils.runs.experiment import Experiment
 from utils.runs.run import restore_all
 from utils.terminal.options import parse_options

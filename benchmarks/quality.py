@@ -25,6 +25,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
 from benchmarks.machine import chosen, describe_machine
+from datasets.catalog import find_truth
 from selfdeblur_levin import kernel_size
 from statistic.metrics import comp_upto_shift
 from utils.engine.blur import crop_to_blurry
@@ -35,7 +36,7 @@ from utils.engine.recipe import LEVIN, Recipe, recipes
 from utils.errors import DataError, UsageError
 from utils.images.files import sha256, write_json, write_whole
 from utils.images.kernels import scale_kernel
-from utils.images.reading import find_truth, read_gray
+from utils.images.reading import read_gray
 from utils.images.writing import to_uint8, write_png
 from utils.terminal.options import find_images
 from utils.terminal.program import Parser, run_program

@@ -14,7 +14,7 @@ from networks.fcn import KnownKernel
 from utils.engine.deblur import Restoration, collapsed_to_black
 from utils.engine.recipe import LAI, NONBLIND, PAPER_5K, YCBCR
 from utils.errors import DataError
-from utils.images.colors import FULL_RANGE, STUDIO_RANGE
+from utils.images.colors import FULL_RANGE, MATLAB_GRAY
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_gray, read_image
 from utils.images.writing import to_uint8, write_png
@@ -63,7 +63,7 @@ def test_lai_in_color_is_restored_as_its_luminance_and_written_in_color(
     rgb = COLORS[..., ::-1] / 255
     luminance = tmp_path / "luminance"
     luminance.mkdir()
-    write_png(luminance / "text_01_kernel_01.png", STUDIO_RANGE.luma(rgb))
+    write_png(luminance / "text_01_kernel_01.png", MATLAB_GRAY.luminance(rgb))
     for folder in (images, luminance):
         result = run_script(
             "selfdeblur_lai.py", "--data_path", folder, "--save_path", folder / "results",
@@ -79,7 +79,7 @@ def test_lai_in_color_is_restored_as_its_luminance_and_written_in_color(
     restored = read_gray(from_color / "text_01_kernel_01_x.png")
     colored = read_image(from_color / "text_01_kernel_01.png")
     assert colored.shape == (40, 44, 3)
-    expected = STUDIO_RANGE.replace_luma(rgb, restored)
+    expected = MATLAB_GRAY.replace_luminance(rgb, restored)
     assert np.abs(to_uint8(expected) - 255 * colored).max() <= 1
 
 
@@ -233,7 +233,7 @@ def test_photographs_keep_format_depth_color_and_alpha(run_script, images):
     difference = np.diff(restored)[inside] - np.diff(blurry)[inside]
     assert inside.mean() > 0.5
     assert np.abs(difference).max() <= 2 / 255
-    assert not np.allclose(FULL_RANGE.luma(blurry), FULL_RANGE.luma(restored), atol=0.05)
+    assert not np.allclose(FULL_RANGE.luminance(blurry), FULL_RANGE.luminance(restored), atol=0.05)
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def found_off_the_middle(images, monkeypatch):
     kernel[1, 11] = 1
     tint = np.zeros((40, 44, 3))
     tint[:, :22] = (0.1, 0, -0.1)
-    photograph = FULL_RANGE.replace_luma(tint, sharp[1:41, 11:55])
+    photograph = FULL_RANGE.replace_luminance(tint, sharp[1:41, 11:55])
     write_png(images / "text_01_kernel_01.png", photograph)
     write_png(images.parent / "kernel.png", kernel)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.catalog import find_truth
 from networks.fcn import KernelNetwork
 from networks.skip import SkipNetwork
 from selfdeblur_levin import KERNEL_SIZES, kernel_size
@@ -16,7 +17,7 @@ from statistic.metrics import comp_upto_shift
 from utils.engine.deblur import deblur
 from utils.engine.recipe import QUICK, Recipe
 from utils.errors import DataError
-from utils.images.reading import find_truth, read_gray
+from utils.images.reading import read_gray
 from utils.images.writing import to_uint8
 
 SCRIPT = "selfdeblur_levin.py"

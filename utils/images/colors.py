@@ -1,4 +1,4 @@
-"""Luminance: what deblurring restores of a color image."""
+"""Luminance: the gray image that deblurring restores of a color image, and that scores compare."""
 
 from dataclasses import dataclass
 
@@ -6,23 +6,22 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class LumaRange:
-    """Which luminance BT.601's weights give: that of computers or that of television studios.
+class Luma:
+    """One definition of luminance: a weighted sum of red, green and blue, scaled to a range.
 
     Parameters
     ----------
+    weights : (float, float, float)
+        Of red, green and blue; their sum is 1.
     black, white : float
-        Luminance of black and of white.
-
-    References
-    ----------
-    ITU-R Recommendation BT.601.
+        Luminance of black and of white, in [0, 1].
     """
 
-    black: float
-    white: float
+    weights: tuple[float, float, float]
+    black: float = 0.0
+    white: float = 1.0
 
-    def luma(self, image: np.ndarray) -> np.ndarray:
+    def luminance(self, image: np.ndarray) -> np.ndarray:
         """Compute the luminance of an image.
 
         Parameters
@@ -33,37 +32,65 @@ class LumaRange:
         Returns
         -------
         (H, W) float64 array
-            Luminance; a gray image is taken for one.
+            The luminance, not rounded. A gray image is returned as it is: it is taken to be the
+            luminance already.
         """
         if image.ndim == 2:
             return image
         red, green, blue = np.moveaxis(image, -1, 0)
-        gray = 0.299 * red + 0.587 * green + 0.114 * blue
+        gray = self.weights[0] * red + self.weights[1] * green + self.weights[2] * blue
         return self.black + (self.white - self.black) * gray
 
-    def replace_luma(self, image: np.ndarray, luma: np.ndarray) -> np.ndarray:
-        """Give an image another luminance, and keep its chroma.
+    def replace_luminance(self, image: np.ndarray, luminance: np.ndarray) -> np.ndarray:
+        """Give an image a new luminance and keep its chroma.
 
         Parameters
         ----------
         image : (H, W) or (H, W, 3) float array
             Gray, or red, green and blue, in [0, 1].
-        luma : (H, W) float array
-            The new luminance.
+        luminance : (H, W) float array
+            The new luminance, on the scale of `Luma.luminance`.
 
         Returns
         -------
         array of the image's shape
-            At constant Cb and Cr, red, green and blue rise by as much as gray does. Not clipped.
+            The new image, not clipped. At constant Cb and Cr, red, green and blue change by the
+            same amount.
         """
         if image.ndim == 2:
-            return luma
-        rise = (luma - self.luma(image)) / (self.white - self.black)
-        return image + rise[..., None]
+            return luminance
+        change = (luminance - self.luminance(image)) / (self.white - self.black)
+        return image + change[..., None]
+
+    def convert(self, luminance: np.ndarray, to: "Luma") -> np.ndarray:
+        """Convert a luminance of this definition to the range of another one.
+
+        Parameters
+        ----------
+        luminance : (H, W) float array
+            On this definition's scale.
+        to : Luma
+            The other definition. Of the two, only the ranges count: the weights of all those
+            below agree to 1e-4.
+
+        Returns
+        -------
+        (H, W) float64 array
+            On the other scale.
+        """
+        gray = (luminance - self.black) / (self.white - self.black)
+        return to.black + (to.white - to.black) * gray
 
 
-FULL_RANGE = LumaRange(0.0, 1.0)
-"""OpenCV's COLOR_BGR2YCrCb, and JPEG's."""
+FULL_RANGE = Luma((0.299, 0.587, 0.114))
+"""BT.601 from 0 to 255: OpenCV's COLOR_BGR2YCrCb, and JPEG's."""
 
-STUDIO_RANGE = LumaRange(16 / 255, 235 / 255)
-"""MATLAB's rgb2ycbcr, which the published scripts use on Lai's images."""
+MATLAB_GRAY = Luma((0.298936021293775, 0.587043074451121, 0.114020904255103))
+"""MATLAB's rgb2gray, which made the luminance images of Lai's benchmark.
+
+MATLAB rounds halves up, `utils.images.writing.quantise` to even: no 8-bit color comes closer to a
+half than 4e-6, so both give the same pixels.
+"""
+
+STUDIO_RANGE = Luma((0.299, 0.587, 0.114), 16 / 255, 235 / 255)
+"""BT.601 from 16 to 235: the Y of MATLAB's rgb2ycbcr, in which Lai's benchmark is scored."""

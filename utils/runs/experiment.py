@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from utils.engine.deblur import Restoration, State
-from utils.images.colors import FULL_RANGE, LumaRange
+from utils.images.colors import FULL_RANGE, Luma
 from utils.images.reading import Photograph
 from utils.images.writing import encode_png, quantise
 
@@ -22,7 +22,7 @@ class Experiment:
     kernel_size : callable
         Takes an image's name, returns its kernel's height and width or raises a DataError; the
         option of the same name goes before it.
-    luma_range : LumaRange
+    luma_range : Luma
         Which luminance of a color image is restored.
     color_suffix : str or None
         Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
@@ -45,7 +45,7 @@ class Experiment:
     """
 
     kernel_size: Callable[[str], tuple[int, int]]
-    luma_range: LumaRange = FULL_RANGE
+    luma_range: Luma = FULL_RANGE
     color_suffix: str | None = None
     registered: bool = False
     given: Callable[[str], dict[str, Path]] = lambda name: {}
@@ -56,7 +56,7 @@ class Experiment:
 
     def luminance(self, photograph: Photograph) -> np.ndarray:
         """Take from a photograph the (H, W) luminance in [0, 1], rounded to its depth."""
-        luma = self.luma_range.luma(photograph.pixels)
+        luma = self.luma_range.luminance(photograph.pixels)
         return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
 
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
@@ -80,7 +80,7 @@ class Experiment:
             return {"_x.png": encode_png(restored, depth, alpha)}
         files = {"_x.png": encode_png(restored, depth)}
         if self.color_suffix:
-            colored = self.luma_range.replace_luma(photograph.pixels, restored)
+            colored = self.luma_range.replace_luminance(photograph.pixels, restored)
             files[self.color_suffix] = encode_png(colored, depth, alpha)
         return files
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from networks.released.load import load_image_network, load_kernel_network
 from utils.engine.deblur import State, draw_start
 from utils.errors import DataError, UsageError, describe
-from utils.images.colors import FULL_RANGE, LumaRange
+from utils.images.colors import FULL_RANGE, Luma
 from utils.images.files import write_whole
 from utils.images.reading import read_image
 from utils.runs.experiment import Experiment
@@ -53,7 +53,7 @@ def reproduce_all(
     options: Options,
     where_to_get: str,
     *,
-    luma_range: LumaRange = FULL_RANGE,
+    luma_range: Luma = FULL_RANGE,
     color_suffix: str | None = None,
 ) -> int:
     """Show what released networks give for all images that a command line asks for, and report.

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from datasets.catalog import find_truth
 from statistic.metrics import comp_upto_shift
 from utils.errors import DataError, describe, printable
-from utils.images.reading import find_truth, read_gray, read_image
+from utils.images.reading import read_gray, read_image
 from utils.runs.experiment import Experiment
 from utils.runs.overview import MOST_ROWS, Panels, draw_overview, shrink
 from utils.runs.results import Outputs
@@ -89,7 +90,7 @@ def look_at(path: Path, options: Options, experiment: Experiment) -> tuple[dict[
     Panels
         Its pictures and scores.
     """
-    luma = experiment.luma_range.luma
+    luma = experiment.luma_range.luminance
     outputs = Outputs(options.save_path, path.stem)
     record = json.loads(outputs.record.read_text())
     blurry, restored = read_image(path), read_image(outputs.image)
