@@ -33,7 +33,7 @@ def peak(size: int, channels: int) -> int:
     recipe = replace(LEVIN, channels=channels, num_iter=ITERATIONS, mse_iterations=1)
     blurry = np.random.default_rng(0).random((size, size))
     before = resident()
-    deblur(blurry, (KERNEL, KERNEL), recipe, device="cpu", precision="fp32")
+    deblur(blurry, (KERNEL, KERNEL), recipe, device="cpu")
     return peak_memory() - before
 
 

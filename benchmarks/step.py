@@ -83,7 +83,9 @@ def run(
     On a GPU these are means over the iterations between two readings of the loss.
     """
     every = CHECK_EVERY[torch.device(device).type]
-    recipe = replace(LEVIN, num_iter=(iterations + 1) * every, mse_iterations=0)
+    recipe = replace(
+        LEVIN, num_iter=(iterations + 1) * every, mse_iterations=0, precision=precision
+    )
     blurry = np.random.default_rng(0).random((height, width))
     times = []
 
@@ -96,7 +98,6 @@ def run(
             (kernel, kernel),
             recipe,
             device=device,
-            precision=precision,
             save_every=recipe.num_iter,
             on_progress=note,
         )

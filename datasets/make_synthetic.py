@@ -24,17 +24,16 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.camera_shake import SMALLEST_SIZE, camera_shake
+from datasets.catalog import LAI, LEVIN
 from datasets.formation import as_stored, blur, crop_to_blurry, expose, saturate
 from datasets.output import write_new
 from utils.errors import DataError, UsageError
-from utils.images.colors import STUDIO_RANGE
 from utils.images.kernels import scale_kernel
 from utils.images.reading import list_images, read_color
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
 
-# The sizes that the scripts derive from a kernel's number, 1, 2, ...
-KERNEL_SIZES = {"levin": (17, 15, 13, 27, 11, 19, 21, 21), "lai": (31, 51, 55, 75)}
+LAYOUTS = {"levin": LEVIN, "lai": LAI}
 # Photographs inside the scikit-image package, all CC0 or in the public domain.
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SMALLEST_BLURRY = 33
@@ -160,7 +159,7 @@ def make_benchmark(settings: Settings, sources: dict[str, Path | None], folder: 
     DataError
         If an image is too small or no image, or if other files stand where one is to be written.
     """
-    levin = settings.layout == "levin"
+    layout, levin = LAYOUTS[settings.layout], settings.layout == "levin"
     names = [f"im{i}" for i in range(1, len(sources) + 1)] if levin else list(sources)
     origins = {name: path.name if path else name for name, path in sources.items()}
     record = asdict(settings) | {
@@ -176,8 +175,8 @@ def make_benchmark(settings: Settings, sources: dict[str, Path | None], folder: 
 
     kernels = draw_kernels(settings.kernel_sizes, settings.seed)
     for number, kernel in enumerate(kernels, 1):
-        name = f"gt/kernel{number}.png" if levin else f"kernel/kernel_{number:02}.png"
-        write_new(folder / name, encode_png(scale_kernel(kernel)))
+        file = folder / layout.kernel_folder / f"{layout.kernel_name(number)}.png"
+        write_new(file, encode_png(scale_kernel(kernel)))
 
     progress = tqdm(total=len(names) * len(kernels), unit="image", dynamic_ncols=True)
     for index, (name, (source, path)) in enumerate(zip(names, sources.items(), strict=True)):
@@ -188,19 +187,18 @@ def make_benchmark(settings: Settings, sources: dict[str, Path | None], folder: 
             crop_centre(sharp, path or source, largest, settings.crop_size), settings.saturation
         )
         truth = encode_png(crop_to_blurry(sharp, largest))
-        write_new(folder / ("gt" if levin else "ground_truth") / f"{name}.png", truth)
+        write_new(folder / layout.truth_folder / f"{name}.png", truth)
         for number, kernel in enumerate(kernels, 1):
             # A smaller kernel needs less of a margin around the common truth.
             spare = tuple(most - side + 1 for most, side in zip(largest, kernel.shape, strict=True))
             light = blur(crop_to_blurry(sharp, spare), kernel)
             rng = np.random.default_rng((settings.seed, number, index))
             blurry = expose(light, settings.noise, rng)
-            if levin:
-                write_new(folder / f"{name}_kernel{number}_img.png", encode_png(blurry))
-            else:
-                file = f"{name}_kernel_{number:02}.png"
-                write_new(folder / "uniform" / file, encode_png(blurry))
-                write_new(folder / "uniform_ycbcr" / file, encode_png(STUDIO_RANGE.luma(blurry)))
+            file = f"{layout.image_name(name, number)}.png"
+            if layout.color_folder:
+                write_new(folder / layout.color_folder / file, encode_png(blurry))
+            luminance = encode_png(layout.luma.luminance(blurry))
+            write_new(folder / layout.blurry_folder / file, luminance)
             progress.update()
     progress.close()
 
@@ -223,7 +221,7 @@ def parse_settings(options: Namespace) -> Settings:
         raise UsageError(
             f"--crop_size {crop_size[0]} {crop_size[1]}: must be at least {SMALLEST_BLURRY}"
         )
-    known = KERNEL_SIZES[options.layout]
+    known = tuple(LAYOUTS[options.layout].kernel_sizes.values())
     count = len(known) if options.num_kernels is None else options.num_kernels
     if count < 1:
         raise UsageError(f"--num_kernels {count}: must be at least 1")
@@ -259,7 +257,7 @@ def _pair(values: list[int] | None, option: str) -> tuple[int, int] | None:
 
 def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument("layout", choices=("levin", "lai"), help="names, folders and colors")
+    parser.add_argument("layout", choices=LAYOUTS, help="names, folders and colors")
     parser.add_argument(
         "--data_path", type=Path, metavar="FOLDER", help="sharp images (scikit-image's)"
     )
@@ -287,7 +285,7 @@ def main(arguments: list[str]) -> int:
     make_benchmark(settings, sources, folder)
 
     count = len(sources) * len(settings.kernel_sizes)
-    images = folder if settings.layout == "levin" else folder / "uniform_ycbcr"
+    images = folder / LAYOUTS[settings.layout].blurry_folder
     command = f"python selfdeblur_{settings.layout}.py --data_path {images}"
     if options.kernel_size:
         command += f" --kernel_size {' '.join(map(str, options.kernel_size))}"

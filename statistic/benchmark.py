@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from utils.images.colors import LumaRange
-from utils.images.reading import truth_name
+from datasets.catalog import truth_name
+from utils.images.colors import Luma
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Benchmark:
         Likewise for the true kernels, after the folders of sharp images.
     kernel_name : str
         Name of a true kernel's file without suffix; ``{}`` takes its number.
-    luma_range : LumaRange
+    luma_range : Luma
         Which luminance stands for a color image; a gray one is taken as it is.
     known_kernel_folders : tuple of str
         Likewise for the images restored with the true kernels, which error ratios refer to. What
@@ -93,7 +93,7 @@ class Benchmark:
     blurry_folders: tuple[str, ...]
     kernel_folders: tuple[str, ...]
     kernel_name: str
-    luma_range: LumaRange
+    luma_range: Luma
     known_kernel_folders: tuple[str, ...]
     published: tuple[Published, ...]
     where_to_get: str

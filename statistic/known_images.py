@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from statistic.known_kernel import WEIGHT, deconvolve
 from statistic.methods import Given
 from statistic.reblur import orient_kernel
+from utils.engine.deconvolution import WEIGHT, deconvolve
 from utils.errors import DataError
-from utils.images.colors import LumaRange
+from utils.images.colors import Luma
 from utils.images.files import sha256, write_json
 from utils.images.reading import read_image, read_kernel
 from utils.images.writing import write_png
@@ -29,18 +29,18 @@ class Task:
         The blurry image, the truth and the true kernel.
     restored : Path
         The PNG to write.
-    luma_range : LumaRange
+    luma_range : Luma
         See `statistic.benchmark.Benchmark`.
     """
 
     image: str
     given: Given
     restored: Path
-    luma_range: LumaRange
+    luma_range: Luma
 
 
 def restore_known(
-    given: dict[str, Given], folder: Path, luma_range: LumaRange, jobs: int
+    given: dict[str, Given], folder: Path, luma_range: Luma, jobs: int
 ) -> dict[str, str]:
     """Restore with its true kernel every image that was not so restored before.
 
@@ -53,7 +53,7 @@ def restore_known(
         See `statistic.methods.find_given`. Images without truth or kernel are passed over.
     folder : Path
         Where ``NAME.png`` and ``NAME.json`` are written for each image.
-    luma_range : LumaRange
+    luma_range : Luma
         See `statistic.benchmark.Benchmark`.
     jobs : int
         How many processes work.
@@ -107,7 +107,7 @@ def _record(given: Given) -> dict[str, Any]:
 def _restore(task: Task) -> tuple[str, str | None]:
     # What other files made must not be taken for this if these cannot be read.
     task.restored.unlink(missing_ok=True)
-    luma = task.luma_range.luma
+    luma = task.luma_range.luminance
     try:
         blurry, truth = luma(read_image(task.given.blurry)), luma(read_image(task.given.truth))
         kernel = read_kernel(task.given.kernel)

@@ -61,7 +61,7 @@ def orient_kernel(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> 
     -------
     (kh, kw) array
         The kernel for valid correlation, as the networks estimate it and
-        `statistic.known_kernel.deconvolve` takes it.
+        `utils.engine.deconvolution.deconvolve` takes it.
     """
     turned = kernel[::-1, ::-1]
     if reblur_psnr(turned, truth, blurry) > reblur_psnr(kernel, truth, blurry):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.catalog import truth_name
 from statistic.metrics import BORDER, Alignment, align, crop, error_ratio, error_ratio_levin
 from utils.errors import DataError
-from utils.images.colors import LumaRange
+from utils.images.colors import Luma
 from utils.images.files import write_whole
-from utils.images.reading import read_image, truth_name
+from utils.images.reading import read_image
 from utils.images.writing import encode_png
 
 
@@ -67,7 +68,7 @@ class Task:
         Where the aligned images are to be written, likewise; none for methods that it lacks.
     maxshift : int
         See `statistic.metrics.comp_upto_shift`.
-    luma_range : LumaRange
+    luma_range : Luma
         See `statistic.benchmark.Benchmark`.
     """
 
@@ -78,7 +79,7 @@ class Task:
     restored: dict[str, Path]
     aligned: dict[str, Path]
     maxshift: int
-    luma_range: LumaRange
+    luma_range: Luma
 
 
 def score_image(task: Task) -> list[Score]:
@@ -140,20 +141,20 @@ def score_image(task: Task) -> list[Score]:
 def _read_truth(task: Task) -> np.ndarray:
     if task.truth is None:
         raise DataError(f"there is no sharp image {truth_name(task.image)}.png (see --gt_path)")
-    return task.luma_range.luma(read_image(task.truth))
+    return task.luma_range.luminance(read_image(task.truth))
 
 
 def _align(file: Path, truth: np.ndarray, task: Task) -> Alignment:
     try:
-        return align(task.luma_range.luma(read_image(file)), truth, task.maxshift)
+        return align(task.luma_range.luminance(read_image(file)), truth, task.maxshift)
     except ValueError as error:
         raise DataError(f"{file}: {error}") from error
 
 
-def _in_color(aligned: np.ndarray, file: Path, luma_range: LumaRange) -> np.ndarray:
+def _in_color(aligned: np.ndarray, file: Path, luma_range: Luma) -> np.ndarray:
     """Give an aligned luminance the cropped, not aligned chroma of its file, if it has any."""
     image = read_image(file)
     if image.ndim == 2:
         return aligned
     image = image[BORDER:, BORDER:][: aligned.shape[0], : aligned.shape[1]]
-    return luma_range.replace_luma(image, aligned)
+    return luma_range.replace_luminance(image, aligned)

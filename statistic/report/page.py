@@ -261,7 +261,7 @@ def _true_kernels(statistics: Statistics, pictures: _Pictures) -> dict[int, str]
         try:
             kernel = kernels[image.kernel] = read_kernel(given.kernel)
             if given.truth and given.blurry:
-                luma = statistics.benchmark.luma_range.luma
+                luma = statistics.benchmark.luma_range.luminance
                 truth, blurry = luma(read_image(given.truth)), luma(read_image(given.blurry))
                 kernels[image.kernel] = orient_kernel(kernel, truth, blurry)
                 turned.add(image.kernel)

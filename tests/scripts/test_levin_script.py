@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.catalog import LEVIN
+from datasets.catalog import LEVIN, find_truth
 from networks.fcn import KernelNetwork
 from networks.skip import SkipNetwork
 from statistic.metrics import comp_upto_shift
@@ -17,7 +17,7 @@ from utils.engine.deblur import deblur
 from utils.engine.methods import QUICK
 from utils.engine.recipe import Recipe
 from utils.errors import DataError
-from utils.images.reading import find_truth, read_gray
+from utils.images.reading import read_gray
 from utils.images.writing import to_uint8
 
 SCRIPT = "selfdeblur_levin.py"

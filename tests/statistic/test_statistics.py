@@ -488,13 +488,13 @@ def test_lai_compares_luminance_and_saves_aligned_color(workplace, capsys):
     put(Path("results/lai/others/10_xu/people_02_kernel_03.png"), restored)
     put(
         Path("results/lai/uniform/people_02_kernel_03_x.png"),
-        noisy(STUDIO_RANGE.luma(restored), 0.02, 1),
+        noisy(STUDIO_RANGE.luminance(restored), 0.02, 1),
     )
     assert lai(["--jobs", "1", "--save_aligned"]) == 0
     out = capsys.readouterr().out
     row = scores_in(workplace / "results/statistics/lai")["uniform", "people_02_kernel_03"]
     luminance = read_gray("results/lai/uniform/people_02_kernel_03_x.png")
-    psnr, ssim, aligned = comp_upto_shift(luminance, STUDIO_RANGE.luma(truth))
+    psnr, ssim, aligned = comp_upto_shift(luminance, STUDIO_RANGE.luminance(truth))
     assert (float(row["psnr"]), float(row["ssim"])) == pytest.approx((psnr, ssim), abs=1e-8)
     assert f"img=people_02 kernel=3: psnr={psnr:.4f}, ssim={ssim:.4f}\n" in out
     assert "error ratio" not in out
@@ -507,7 +507,7 @@ def test_lai_compares_luminance_and_saves_aligned_color(workplace, capsys):
     assert inside.size > 0.9 * saved.size
     unclipped = ((saved > 0) & (saved < 1)).all(-1)
     # Y is that of the truth, to which the image is aligned; Cb and Cr are those of the place.
-    difference = STUDIO_RANGE.luma(saved) - crop(STUDIO_RANGE.luma(truth))
+    difference = STUDIO_RANGE.luminance(saved) - crop(STUDIO_RANGE.luminance(truth))
     assert abs(difference[unclipped]).max() < 1 / 255
     for first, second in ((0, 1), (2, 1)):
         chroma = [image[..., first] - image[..., second] for image in (saved, crop(restored))]

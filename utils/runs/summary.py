@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from datasets.catalog import find_truth
 from statistic.metrics import comp_upto_shift
 from utils.errors import DataError, describe, printable
 from utils.images.files import read_json
-from utils.images.reading import find_truth, read_gray, read_image
+from utils.images.reading import read_gray, read_image
 from utils.log import log
 from utils.runs.experiment import Experiment
 from utils.runs.options import Options
