@@ -45,7 +45,8 @@ class ConvBlock(nn.Module):
 class NonLocalBlock(nn.Module):
     """Attention by dot products without a softmax, added to its input.
 
-    x + W(f g), with f = theta phi / N: phi and g are pooled to half the size, to N positions. `out` and `norm` are W.
+    x + W(f g), with f = theta phi / N: phi and g are pooled to half the size, to N positions;
+    `out` and `norm` are W.
 
     References
     ----------
