@@ -5,11 +5,11 @@ import json
 import torch
 
 
-def options(images, results, *more):
+def options(images, results, *more, workers=("--workers", "1")):
     return [
         "--data_path", str(images), "--save_path", str(results), "--method", "quick",
         "--num_iter", "8", "--save_frequency", "3", "--device", "cpu", "--precision", "fp32",
-        *([] if "--ray" in more else ["--workers", "1"]), *map(str, more),
+        *workers, *map(str, more),
     ]  # fmt: skip
 
 

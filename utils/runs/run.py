@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -27,7 +28,7 @@ from utils.runs.experiment import Experiment
 from utils.runs.interrupt import Signals
 from utils.runs.locks import HeldElsewhereError, hold
 from utils.runs.machine import describe_project
-from utils.runs.options import Options
+from utils.runs.options import LOCAL, Options
 from utils.runs.pools import Callbacks, Here, Pool, Workers
 from utils.runs.results import (
     Outputs,
@@ -102,6 +103,9 @@ def open_pool(options: Options, signals: Signals) -> Pool:
     """Make the place where a command line wants its images restored."""
     device, every = options.device, options.save_frequency
     if options.ray is not None:
+        if options.ray == LOCAL:
+            # Nobody else on this machine shall run code in it. Ray reads these when imported.
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         # Ray is an optional dependency, and takes a second to import.
         from utils.runs.cluster import Cluster
 
@@ -397,8 +401,9 @@ class Job:
             if self.keeps:
                 log.warning("%s: no checkpoint at iteration %d: %s", name, done, error)
             self.keeps = False
-        if self.run.signals.received is not None:
-            raise Interrupted(self.run.signals.received, self.how_to_go_on())
+        signals = self.run.signals
+        if signals.received is not None and self.run.pool.stops_in_order:
+            raise Interrupted(signals.received, self.how_to_go_on())
 
     def on_lost(self) -> bytes | None:
         """Say that the image's worker died, and give the checkpoint for another."""
