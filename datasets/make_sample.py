@@ -1,9 +1,8 @@
 """Make datasets/sample: two small blurry images with their truths and kernels.
 
-The sharp images are crops of scikit-image's own photographs, which lie inside that package:
-`camera` (by Lav Varshney) and `coffee` (by Rachel Michetti), both CC0. They are blurred by kernels
-of random camera shake and named in the scheme of Levin's benchmark. The same files come out every
-time, bit for bit.
+The sharp images are crops of two photographs in the scikit-image package, `camera` (by Lav
+Varshney) and `coffee` (by Rachel Michetti), both CC0. They are blurred by kernels of random camera
+shake and named as in Levin's benchmark. The files are the same every time, bit for bit.
 
 Example:
     python datasets/make_sample.py --save_path datasets/sample
@@ -23,6 +22,7 @@ from datasets.camera_shake import camera_shake
 from datasets.catalog import LEVIN
 from datasets.formation import as_stored, blur, crop_to_blurry, expose
 from datasets.output import write_new
+from utils.errors import printable
 from utils.images.kernels import scale_kernel
 from utils.images.writing import encode_png, to_uint8
 from utils.terminal.program import Parser, run_program
@@ -33,7 +33,7 @@ NOISE = 0.5  # in gray levels
 
 @dataclass(frozen=True)
 class Sample:
-    """One blurry image: where its truth lies in which photograph, and its kernel."""
+    """One blurry image: the place of its truth in a photograph, and its kernel."""
 
     truth: str
     photograph: str
@@ -51,15 +51,7 @@ SAMPLES = (
 
 
 def make_sample(sample: Sample, folder: Path) -> None:
-    """Write the blurry image, its truth and its kernel.
-
-    Parameters
-    ----------
-    sample : Sample
-        What to make.
-    folder : Path
-        Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``.
-    """
+    """Write the blurry image, its truth and its kernel into a folder, in Levin's layout."""
     name = LEVIN.image_name(sample.truth, sample.kernel)
     kernel_size, _ = LEVIN.kernel_size(name)
     rng = np.random.default_rng(sample.seed)
@@ -94,7 +86,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     for sample in SAMPLES:
         make_sample(sample, options.save_path)
-    print(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}")
+    print(printable(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}"))
     return 0
 
 

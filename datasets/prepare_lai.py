@@ -1,6 +1,6 @@
 """Make the files that selfdeblur_lai.py and statistic_lai.py read from the release of Lai et al.
 
-Give the folder of the release that holds `ground_truth`, `kernel` and `uniform`: 25 sharp images,
+Give the folder of the release that has `ground_truth`, `kernel` and `uniform`: 25 sharp images,
 4 kernels and their 100 blurry images. It writes `uniform_ycbcr/`, the luminance of the blurry
 images as MATLAB's rgb2gray gives it, and `ground_truth/`, an unchanged copy.
 
@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.catalog import LAI
 from datasets.output import write_new
-from utils.errors import DataError
+from utils.errors import DataError, printable
+from utils.images.decoding import read_content
 from utils.images.reading import list_images, read_color
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
@@ -70,12 +71,13 @@ def main(arguments: list[str]) -> int:
     check_release(options.data_path)
     for truth in LAI.truths:
         file = Path(LAI.truth_folder, f"{truth}.png")
-        write_new(options.save_path / file, (options.data_path / file).read_bytes())
+        write_new(options.save_path / file, read_content(options.data_path / file))
     for name in tqdm(LAI.images, desc="luminance", unit="image", dynamic_ncols=True):
         color = read_color(options.data_path / LAI.color_folder / f"{name}.png")
         target = options.save_path / LAI.blurry_folder / f"{name}.png"
         write_new(target, encode_png(LAI.luma.luminance(color)))
-    print(f"{len(LAI.images)} images and {len(LAI.truths)} truths are in {options.save_path}")
+    done = f"{len(LAI.images)} images and {len(LAI.truths)} truths are in {options.save_path}"
+    print(printable(done))
     return 0
 
 

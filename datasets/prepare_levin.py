@@ -1,8 +1,8 @@
 """Convert Levin's release (32 .mat files) into the files that selfdeblur_levin.py reads.
 
-Give the folder with `im05_flit01.mat` to `im08_flit08.mat`, each holding x (sharp), y (blurry) and
-f (kernel). Image im05 becomes im1, ..., im08 becomes im4; truths and kernels go to `gt/`. Kernels
-keep the orientation that they have in their files, which is not the same for all eight.
+Give the folder with `im05_flit01.mat` to `im08_flit08.mat`, each of which has x (sharp), y (blurry)
+and f (kernel). Image im05 becomes im1, ..., im08 becomes im4; truths and kernels go to `gt/`.
+Kernels keep the orientation of their files, which is not the same for all eight.
 
 Example:
     python datasets/prepare_levin.py --data_path ~/Downloads/LevinEtalCVPR09Data
@@ -20,13 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.catalog import LEVIN
 from datasets.output import write_new
-from utils.errors import DataError
+from utils.errors import DataError, printable
+from utils.images.files import read_bounded
 from utils.images.kernels import scale_kernel
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
 from utils.terminal.progress import say
 
-FIRST_IMAGE = 5  # the number that the release gives to im1
+FIRST_IMAGE = 5  # the number of im1 in the release
+MAX_BYTES = 2**26  # of a .mat file; those of the release have about 1 MB
 
 
 def release_name(image: int, kernel: int) -> str:
@@ -47,18 +49,17 @@ def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     sharp, blurry : (H, W) float64 arrays
         Values in [0, 1], but for a little noise.
     kernel : (kh, kw) float64 array
-        As it stands in the file.
+        As in the file.
 
     Raises
     ------
     DataError
-        If the file cannot be read, lacks one of the three, or holds something else in its place.
+        If the file cannot be read, lacks one of the three, or has something else in its place.
     """
-    content = BytesIO(path.read_bytes())
+    content = BytesIO(read_bounded(path, MAX_BYTES))
     try:
         matrices = scipy.io.loadmat(content, variable_names=("x", "y", "f"))
-    # SciPy's reader ends on a damaged file in whatever error its parsing runs into.
-    except Exception as error:
+    except Exception as error:  # of many types, for SciPy does not check a damaged file
         raise DataError(f"{path}: not a MATLAB file that can be read ({error})") from error
     arrays = {}
     for key in ("x", "y", "f"):
@@ -125,10 +126,8 @@ def main(arguments: list[str]) -> int:
     for number, kernel in kernels.items():
         file = options.save_path / LEVIN.kernel_folder / f"{LEVIN.kernel_name(number)}.png"
         write_new(file, encode_png(scale_kernel(kernel)))
-    print(
-        f"{len(paths)} images, {len(truths)} truths and {len(kernels)} kernels are in "
-        f"{options.save_path}"
-    )
+    counts = f"{len(paths)} images, {len(truths)} truths and {len(kernels)} kernels"
+    print(printable(f"{counts} are in {options.save_path}"))
     return 0
 
 

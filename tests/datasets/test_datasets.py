@@ -377,6 +377,12 @@ def test_damaged_levin_file_is_named(release, tmp_path, size):
     assert "im05_flit01.mat" in message
 
 
+def test_oversized_levin_file_is_named(release, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.prepare_levin.MAX_BYTES", 1000)
+    message = fail(1, "prepare_levin", "--data_path", release, "--save_path", tmp_path / "levin")
+    assert "im05_flit01.mat: larger than 1,000 bytes" in message
+
+
 def test_incomplete_levin_release_is_named(release, tmp_path):
     (release / "im07_flit08.mat").unlink()
     message = fail(1, "prepare_levin", "--data_path", release, "--save_path", tmp_path / "levin")

@@ -15,6 +15,7 @@ from utils.runs.experiment import Experiment
 from utils.runs.options import Options
 from utils.runs.overview import MAX_ROWS, Panels, draw_overview, shrink
 from utils.runs.results import Outputs
+from utils.tables import format_table
 
 
 def report(
@@ -60,7 +61,7 @@ def report(
     header = ["image", "seconds", "loss"]
     if scores:
         header += ["PSNR blurry", "restored", "SSIM blurry", "restored"]
-    print_table(header, rows)
+    print(format_table(header, rows))
     if panels:
         picture = options.save_path / "overview.png"
         try:
@@ -117,15 +118,3 @@ def format_scores(scores: list[float]) -> list[str]:
     """Format PSNR and SSIM of the blurry, then of the restored image, for the table's columns."""
     psnr_before, ssim_before, psnr_after, ssim_after = scores
     return [f"{psnr_before:.2f}", f"{psnr_after:.2f}", f"{ssim_before:.4f}", f"{ssim_after:.4f}"]
-
-
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print rows under a header, the first column to the left, the others to the right."""
-    rows = [row + [""] * (len(header) - len(row)) for row in [header, *rows]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = (
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print(printable("  ".join([first, *others]).rstrip()))
