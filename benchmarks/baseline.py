@@ -1,7 +1,6 @@
-"""The optimisation as the authors' code runs it: plain PyTorch in float32, operation by operation.
+"""The optimisation as the authors' code runs it: the plain networks and losses, in float32.
 
-What utils/engine/deblur.py is compared with, in speed, memory and quality. It gives
-the same numbers.
+Speed, memory and quality of utils/engine/deblur.py are compared with it. It gives the same numbers.
 """
 
 from collections.abc import Callable, Iterator
@@ -95,7 +94,7 @@ def baseline(
 
 
 def moments(optimiser: torch.optim.Adam) -> dict[str, dict[str, Any]]:
-    """Give what Adam remembers, as a `State` holds it."""
+    """Return Adam's moments in the form of `State.moments`."""
     found = {}
     for name, group in zip(("gx", "gk"), optimiser.param_groups, strict=True):
         states = [optimiser.state[parameter] for parameter in group["params"]]
@@ -108,7 +107,7 @@ def moments(optimiser: torch.optim.Adam) -> dict[str, dict[str, Any]]:
 
 
 def load_moments(optimiser: torch.optim.Adam, start: State) -> None:
-    """Let Adam remember what a `State` holds, if that is not its first."""
+    """Load the moments of a `State` into Adam, if it has any."""
     for name, group in zip(("gx", "gk"), optimiser.param_groups, strict=True):
         if start.moments is None:
             return
@@ -124,7 +123,7 @@ def load_moments(optimiser: torch.optim.Adam, start: State) -> None:
 
 
 def windowed_ssim(a: Tensor, b: Tensor, window: Tensor) -> Tensor:
-    """Compute SSIM by two-dimensional windows, one map after the other."""
+    """Compute SSIM with a two-dimensional window, one map after the other."""
 
     def local_mean(x: Tensor) -> Tensor:
         return F.conv2d(x, window, padding=WINDOW_SIZE // 2)

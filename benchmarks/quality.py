@@ -1,13 +1,13 @@
-"""Show that speed does not cost quality: restore the same images in the authors' way and in ours.
+"""Show that speed does not cost quality: restore the same images by the authors' code and by ours.
 
     python benchmarks/quality.py --recipe quick
     python benchmarks/quality.py --recipe quick --crop 128 --only 'im[1-4]_kernel5_img'
     python benchmarks/quality.py --only im1_kernel1_img --device cuda
 
-The authors' way is benchmarks/baseline.py, in float32; both start from the same seed. PSNR and
-SSIM are taken up to a shift. Each restoration is kept in --save_path with its scores, and the one
-in work by a checkpoint a minute, so the same command goes on where it was; another seed or
-precision is another restoration.
+The authors' code is benchmarks/baseline.py, in float32; both start from the same seed. PSNR and
+SSIM are computed up to a shift. Each restoration is kept in --save_path with its scores, and the
+current one has a checkpoint every minute, so the same command resumes where it stopped; another
+seed or precision is another restoration.
 """
 
 import argparse

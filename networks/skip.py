@@ -45,6 +45,9 @@ class ConvBlock(nn.Module):
 class NonLocalBlock(nn.Module):
     """Attention by dot products without a softmax, added to its input.
 
+    It computes ``x + W(f g^T)`` with ``f = theta^T phi / N``. phi and g are pooled to half the
+    size, which has N positions; W is `out` and `norm`.
+
     References
     ----------
     .. [1] X. Wang, R. Girshick, A. Gupta, K. He, "Non-local Neural Networks", CVPR 2018.

@@ -103,15 +103,15 @@ def add_upsampled_conv(base: Tensor, low: Tensor, weight: Tensor) -> Tensor:
 
     # So far the upsampled map's border was not its reflection. Only the outermost rows and columns
     # of the result see that border; they get what is missing.
-    first, last, left, right = BorderStrips.apply(low)  # type: ignore[no-untyped-call]
-    above, below = missing_border(first, last, height, width)
-    before, behind = missing_border(left.mT, right.mT, width, height)
+    top, bottom, left, right = BorderStrips.apply(low)  # type: ignore[no-untyped-call]
+    above, below = missing_border(top, bottom, height, width)
+    before, after = missing_border(left.mT, right.mT, width, height)
     out: Tensor = AddEdges.apply(  # type: ignore[no-untyped-call]
         base,
         F.conv2d(above, weight[:, :, :1]),
         F.conv2d(below, weight[:, :, 2:]),
         F.conv2d(F.pad(before[..., 1:-1], (1, 1)).mT, weight[..., :1]),
-        F.conv2d(F.pad(behind[..., 1:-1], (1, 1)).mT, weight[..., 2:]),
+        F.conv2d(F.pad(after[..., 1:-1], (1, 1)).mT, weight[..., 2:]),
     )
     return out
 

@@ -1,5 +1,8 @@
 """The forward model against SciPy."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from scipy.signal import correlate2d
 
+from tests.conftest import ROOT
 from utils.engine.blur import blur, crop_registered, crop_to_blurry, fourier_blur
 
 
@@ -77,3 +81,8 @@ def test_fourier_blur_gradient():
     sharp = torch.rand(1, 1, 9, 12, dtype=torch.double, requires_grad=True)
     kernel = torch.rand(1, 1, 5, 6, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(fourier_blur, (sharp, kernel))
+
+
+def test_the_forward_model_needs_no_image_library():
+    program = "import sys, utils.engine.blur; sys.exit(bool({'cv2', 'PIL'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
