@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import describe_machine
-from utils.engine.blur import FourierBlur
+from utils.engine.blur import fourier_blur
 from utils.terminal.program import Parser, run_program
 
 
@@ -31,14 +31,14 @@ def main(arguments: list[str]) -> int:
             sharp = torch.rand(1, 1, size + width - 1, size + width - 1, requires_grad=True)
             kernel = torch.rand(1, 1, width, width)
             kernel = (kernel / kernel.sum()).requires_grad_()
-            durations = {F.conv2d: [], FourierBlur.apply: []}
+            durations = {F.conv2d: [], fourier_blur: []}
             for _ in range(4):
                 for blur, seconds in durations.items():
                     began = time.perf_counter()
                     torch.autograd.grad(blur(sharp, kernel).sum(), (sharp, kernel))
                     seconds.append(1000 * (time.perf_counter() - began))
             direct, fourier = (min(seconds) for seconds in durations.values())
-            difference = (F.conv2d(sharp, kernel) - FourierBlur.apply(sharp, kernel)).abs().max()
+            difference = (F.conv2d(sharp, kernel) - fourier_blur(sharp, kernel)).abs().max()
             cells = f"{direct:.1f} | {fourier:.1f} | {direct / fourier:.1f} | {difference:.0e}"
             print(f"| {size}x{size}/{width} | {cells} |", flush=True)
     return 0

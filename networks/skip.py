@@ -45,8 +45,8 @@ class ConvBlock(nn.Module):
 class NonLocalBlock(nn.Module):
     """Attention by dot products without a softmax, added to its input.
 
-    x + W(f g), with f = theta phi / N: phi and g are pooled to half the size, to N positions;
-    `out` and `norm` are W.
+    It computes ``x + W(f g^T)`` with ``f = theta^T phi / N``. phi and g are pooled to half the
+    size, which has N positions; W is `out` and `norm`.
 
     References
     ----------
