@@ -676,7 +676,7 @@ def storage_pickle(*counts):
     return b"\x80\x02(" + references + b"t."
 
 
-def test_refuses_storages_of_another_length_than_told(tmp_path):
+def test_refuses_storages_of_another_length_than_declared(tmp_path):
     for wrap in (zipped, legacy):
         fits = wrap(storage_pickle(3), [bytes(12)])
         assert "neither a released network" in refuse_bytes(fits, tmp_path)
