@@ -36,9 +36,7 @@ def main(arguments: list[str]) -> int:
     )
     if given.no_rescue:
         options = replace(options, method=without_remedy(options.method))
-    experiment = Experiment(
-        catalog.LAI.kernel_size, luma=catalog.LAI.luma, color_suffix=".png"
-    )
+    experiment = Experiment(catalog.LAI.kernel_size, luma=catalog.LAI.luma, color_suffix=".png")
     return restore_images(options, experiment)
 
 

@@ -1,14 +1,14 @@
-"""Restore images whose kernels are known or were estimated (the remedy where x turns black).
+"""Restore images whose kernels are known or were estimated (the remedy where x is black).
 
-    python selfdeblur_nonblind.py    # results/lai/uniform/nonblind/blurry, kernels in its results/
-    python selfdeblur_nonblind.py --data_path photo.jpg --kernel_path photo_k.png --save_path out
-    python selfdeblur_nonblind.py --data_path datasets/levin --kernel_path datasets/levin/gt \\
-        --only 'im?_kernel[48]_img' --flip_kernel --save_path results/levin_nonblind
+python selfdeblur_nonblind.py  # Lai's that collapsed, kernels beside the results
+python selfdeblur_nonblind.py --data_path a.jpg --kernel_path a_k.png --save_path out
+python selfdeblur_nonblind.py --data_path datasets/levin --only '*_kernel[48]_img' \\
+    --kernel_path datasets/levin/gt --flip_kernel --save_path results/levin_nonblind
 
-In a folder, the kernel of NAME.png is NAME_k.png or, by the number in NAME, Levin's kernel5.png or
-Lai's kernel_01.png. A
-kernel is taken for the correlation that the other scripts estimate. Where gt/ with the truth lies
-beside the images, a kernel that explains them better when turned by 180 degrees is refused.
+In a folder, the kernel of NAME.png is NAME_k.png or, by the number in NAME, Levin's
+kernel5.png or Lai's kernel_01.png. A kernel is taken for the correlation that the
+other scripts estimate. Where the truth lies at hand (in gt/), a kernel that explains
+the image better when turned by 180 degrees is refused.
 """
 
 from dataclasses import replace
@@ -56,14 +56,14 @@ def check_orientation(kernel: np.ndarray, image: Path) -> None:
     truth_path = find_truth(image)
     if truth_path is None:
         return
+    from statistic.reblur import reblur_psnr  # brings SciPy's signal processing, for seconds
+
     try:
         blurry, truth = read_gray(image), read_gray(truth_path)
         as_given = reblur_psnr(kernel, truth, blurry)
         turned = reblur_psnr(kernel[::-1, ::-1], truth, blurry)
     except (DataError, OSError, ValueError) as error:
-        log.warning(
-            "%s: its kernel's orientation is not checked: %s", image.stem, describe(error)
-        )
+        log.warning("%s: its kernel's orientation is not checked: %s", image.stem, describe(error))
         return
     if turned > as_given + CLEARLY:
         raise DataError(

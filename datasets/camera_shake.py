@@ -1,26 +1,26 @@
 """Blur kernels of a shaking camera: the path of a particle during the exposure.
 
 The particle has inertia, is perturbed at random, jerked now and then, and pulled back to where it
-started: a Markov process, after Boracchi and Foi (2012). Constants are in units of the exposure
-time; the path is scaled to the kernel at the end, so lengths have no unit.
+started. This is a Markov process after Boracchi and Foi (2012). Constants are in units of the
+exposure time. Lengths have no unit, for the path is scaled to the kernel at the end.
 """
 
 import numpy as np
 
-STEPS = 2000  # a kernel of 75 pixels gets some ten samples for each pixel of its path
+STEPS = 2000  # about ten samples for each pixel of the path in a kernel of 75 pixels
 SMALLEST_SIZE = 3
 
-# How long a velocity persists. Short: the path of a nervous hand; long: a smooth arc.
+# How long a velocity persists: briefly in a nervous hand, longer in a smooth arc.
 INERTIA_RANGE = (0.05, 0.6)
-# Spring constant of the pull; 10 swings back within about one exposure.
+# Spring constant of the pull: with 10, the particle swings back in about one exposure.
 PULL = 10.0
-# Jerks to be expected in one exposure, and their size in units of the typical velocity.
+# Expected number of jerks in one exposure, and their size in units of the typical velocity.
 JERKS = 1.0
 JERK_SIZE = 1.5
 
 
 def shake_path(rng: np.random.Generator) -> np.ndarray:
-    """Draw where the image of a point moves while the shutter is open.
+    """Draw the path of a point's image while the shutter is open.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def shake_path(rng: np.random.Generator) -> np.ndarray:
     Returns
     -------
     (STEPS, 2) float64 array
-        Rows and columns at equal intervals of time, in arbitrary units, about the centre of mass.
+        Rows and columns at equal intervals of time, in arbitrary units, relative to their mean.
 
     References
     ----------
@@ -39,7 +39,7 @@ def shake_path(rng: np.random.Generator) -> np.ndarray:
     """
     dt = 1 / STEPS
     inertia = rng.uniform(*INERTIA_RANGE)
-    # This strength of the perturbation keeps the velocity's standard deviation at 1.
+    # With perturbations of this size, the velocity's standard deviation stays 1.
     pushes = rng.standard_normal((STEPS, 2)) * np.sqrt(2 * dt / inertia)
     jerked = rng.random(STEPS) < JERKS * dt
     pushes[jerked] += JERK_SIZE * rng.standard_normal((jerked.sum(), 2))
@@ -59,8 +59,8 @@ def camera_shake(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     Parameters
     ----------
     size : (kh, kw)
-        Height and width in pixels, odd, from `SMALLEST_SIZE`. The path is enlarged until it comes
-        within a pixel of the border.
+        Height and width in pixels, odd and at least `SMALLEST_SIZE`. The path is enlarged until it
+        comes within a pixel of the border.
     rng : numpy.random.Generator
         The source of randomness.
 
@@ -72,7 +72,7 @@ def camera_shake(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a side is even or below `SMALLEST_SIZE`.
+        If a side is even or less than `SMALLEST_SIZE`.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def camera_shake(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         raise ValueError(f"size: odd numbers from {SMALLEST_SIZE} up, not {size}")
     path = shake_path(rng)
     centre = (np.array(size) - 1) / 2
-    # Half a pixel of margin: the bilinear weights then end on the border's pixels.
+    # With a margin of half a pixel, the bilinear weights end on the border's pixels.
     path *= ((centre - 0.5) / np.abs(path).max(axis=0)).min()
     return accumulate(path + centre, size)
 
@@ -95,7 +95,7 @@ def accumulate(path: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Parameters
     ----------
     path : (N, 2) float array
-        Rows and columns in pixels, from (0, 0) at the first pixel's centre; all of them inside
+        Rows and columns in pixels, with (0, 0) at the first pixel's centre and all samples inside
         ``[0, kh - 1) x [0, kw - 1)``.
     size : (kh, kw)
         Height and width of the kernel.

@@ -32,8 +32,8 @@ class DataSet:
     blurry_folder, truth_folder, kernel_folder : str
         Where the files lie inside the data set's folder. `blurry_folder` is what the scripts
         restore.
-    color_folder : str or None
-        Where the blurry images lie in color, if they are in color.
+    color_folder : str
+        Where the blurry images lie in color; empty if they are gray.
     luma : Luma
         The luminance of a color image that is restored.
     scored_luma : Luma
@@ -48,7 +48,7 @@ class DataSet:
     blurry_folder: str
     truth_folder: str
     kernel_folder: str
-    color_folder: str | None
+    color_folder: str
     luma: Luma
     scored_luma: Luma
 
@@ -98,7 +98,7 @@ LEVIN = DataSet(
     blurry_folder=".",
     truth_folder="gt",
     kernel_folder="gt",
-    color_folder=None,
+    color_folder="",
     luma=FULL_RANGE,  # all images are gray, and a gray file saved as RGB gives the same gray
     scored_luma=FULL_RANGE,
 )

@@ -1,7 +1,7 @@
 """Download a data set: levin (the 32 images with their truths and kernels) or real (3 photographs).
 
 The files come from the authors' repository, github.com/csdwren/SelfDeblur, and are checked against
-datasets/SHA256SUMS. What is there already is kept, so an interrupted download can be repeated.
+datasets/SHA256SUMS. Existing files are kept, so an interrupted download can be repeated.
 
 Examples:
     python datasets/fetch.py levin
@@ -12,37 +12,24 @@ import sys
 from pathlib import Path
 
 import pooch
-from requests.exceptions import (
-    ChunkedEncodingError,
-    ConnectionError,
-    HTTPError,
-    RequestException,
-)
+import requests
+from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.errors import DataError, UsageError
+from utils.errors import DataError, UsageError, printable
 from utils.terminal.program import Parser, run_program
 
 BASE_URL = "https://raw.githubusercontent.com/csdwren/SelfDeblur/master/datasets"
 SUMS = Path(__file__).resolve().parent / "SHA256SUMS"
-SILENCE = 30  # seconds without a byte from the server until the download counts as failed
+TIMEOUT = 30  # seconds without a byte from the server until the download counts as failed
+MAX_BYTES = 2**24  # of a file: a hundred times the largest one
+CHUNK_BYTES = 2**16
 
 
 def read_sums(name: str) -> dict[str, str]:
-    """Read which files a data set has.
-
-    Parameters
-    ----------
-    name : str
-        The data set's folder in SHA256SUMS, ``levin`` or ``real``.
-
-    Returns
-    -------
-    dict of str to str
-        Paths inside the folder, with their SHA-256 sums.
-    """
+    """Read the SHA-256 sums of a data set's files, by their paths inside its folder."""
     sums = {}
     for line in SUMS.read_text().splitlines():
         digest, path = line.split()
@@ -53,16 +40,16 @@ def read_sums(name: str) -> dict[str, str]:
 
 
 def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> int:
-    """Download what is missing of a data set.
+    """Download the missing files of a data set.
 
     Parameters
     ----------
     name : str
         ``levin`` or ``real``.
     folder : Path
-        Where the files go; made if need be.
+        Where the files go; created if necessary.
     base_url : str
-        What stands before ``/levin/im1_kernel1_img.png``.
+        What precedes ``/levin/im1_kernel1_img.png``.
 
     Returns
     -------
@@ -72,9 +59,9 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> int:
     Raises
     ------
     DataError
-        If a download fails, or a file, downloaded or on disk, is not the published one. Complete
-        files stay in either case; of the others nothing is left, and a file that was on disk is
-        not touched.
+        If a download fails, or if a file, downloaded or on disk, is not the published one. In
+        either case complete files stay, nothing is left of incomplete ones, and a file that was
+        on disk is not touched.
     """
     pooch.get_logger().setLevel("ERROR")  # it would write a line for every file into the bar
     sums = read_sums(name)
@@ -87,33 +74,50 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> int:
                 known_hash=sums[file],
                 fname=Path(file).name,
                 path=(folder / file).parent,
-                downloader=pooch.HTTPDownloader(timeout=SILENCE),
+                downloader=_download,
             )
-        except HTTPError as error:
-            status = f"{error.response.status_code} {error.response.reason}"
-            raise DataError(f"{url}: the server answered {status}; check --base_url") from error
         except RequestException as error:
             fault = {
-                ConnectionError: "the server cannot be reached or fell silent",
+                ConnectionError: "the server cannot be reached or stopped answering",
                 ChunkedEncodingError: "it was cut off",
             }.get(type(error), str(error))
             raise DataError(
-                f"{url}: the download failed, {fault}; run this again later, it goes on where it "
+                f"{url}: the download failed, {fault}; run this again later, it continues where it "
                 "stopped, or name a mirror by --base_url"
             ) from error
         except ValueError as error:
             raise DataError(
-                f"{url}: not the published file (its SHA-256 sum is another), so it was not kept; "
+                f"{url}: not the published file (its SHA-256 sum differs), so it was not kept; "
                 "name another server by --base_url"
             ) from error
     wrong = [file for file in sums if pooch.file_hash(str(folder / file)) != sums[file]]
     if wrong:
         others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise DataError(
-            f"{folder / wrong[0]}{others}: not the published file (its SHA-256 sum is another); "
+            f"{folder / wrong[0]}{others}: not the published file (its SHA-256 sum differs); "
             "move it away and run this again"
         )
     return len(missing)
+
+
+def _download(url: str, file: str, pooch: object) -> None:
+    """Download a file as pooch does, but no more than `MAX_BYTES` of it."""
+    with (
+        requests.get(url, stream=True, timeout=TIMEOUT) as response,
+        open(file, "wb") as output,
+    ):
+        if not response.ok:
+            status = f"{response.status_code} {response.reason}"
+            raise DataError(f"{url}: the server answered {status}; check --base_url")
+        length = 0
+        for chunk in response.iter_content(CHUNK_BYTES):
+            length += len(chunk)
+            if length > MAX_BYTES:
+                raise DataError(
+                    f"{url}: not the published file (larger than {MAX_BYTES >> 20} MiB), so it "
+                    "was not kept; name another server by --base_url"
+                )
+            output.write(chunk)
 
 
 def main(arguments: list[str]) -> int:
@@ -131,7 +135,8 @@ def main(arguments: list[str]) -> int:
     folder = options.save_path or Path("datasets") / options.name
 
     new = fetch(options.name, folder, options.base_url)
-    print(f"{folder} is complete: {len(read_sums(options.name))} files, {new} of them new")
+    count = len(read_sums(options.name))
+    print(printable(f"{folder} is complete: {count} files, {new} of them new"))
     return 0
 
 

@@ -1,17 +1,17 @@
-"""How a blurry image comes about: valid correlation, noise, the sensor's clipping and 8 bits."""
+"""The formation of a blurry image: valid correlation, noise, clipping by the sensor, 8 bits."""
 
 import numpy as np
 from scipy.signal import correlate
 
 from utils.images.writing import to_uint8
 
-BRIGHT = 0.9  # where saturation sets in
+BRIGHT = 0.9  # where saturation begins
 
 
 def as_stored(kernel: np.ndarray) -> np.ndarray:
-    """Round a kernel to what an 8-bit file of it gives back.
+    """Round a kernel to the values that an 8-bit file of it has.
 
-    A blurry image made with the result is explained exactly by the kernel file beside it.
+    A blurry image made with the result is explained exactly by the kernel's file.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def blur(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     sharp : (H + kh - 1, W + kw - 1) or (H + kh - 1, W + kw - 1, 3) float array
-        The image; what the kernel cannot cover whole is lost.
+        The image. Pixels around which the kernel does not fit are lost.
     kernel : (kh, kw) float array
-        Applied as it stands, not turned.
+        Applied as it is, not rotated.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def blur(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def crop_to_blurry(sharp: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarray:
-    """Crop a sharp image to the part that lies under its valid blurry image.
+    """Crop a sharp image to the part that its blurry image (by valid correlation) shows.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def expose(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
     Parameters
     ----------
     light : float array
-        The blurred light, 1 being the brightest that the sensor can tell.
+        The blurred light; 1 is the brightest that the sensor can measure.
     noise : float
         The noise's standard deviation in gray levels of 1/255.
     rng : numpy.random.Generator
@@ -95,17 +95,18 @@ def expose(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
 
 
 def saturate(sharp: np.ndarray, gain: float) -> np.ndarray:
-    """Restore to bright regions the light that the camera clipped.
+    """Give bright regions back the light that the camera clipped.
 
-    From `BRIGHT` on a pixel is scaled the more, the brighter it is; white becomes `gain`. Blurred
-    and clipped, such an image shows the saturated streaks of lamps and highlights.
+    Above `BRIGHT`, the brighter a pixel, the more it is scaled; white becomes `gain`. Blurred and
+    clipped, such an image shows the saturated streaks of lamps and highlights.
 
     Parameters
     ----------
     sharp : (H, W) or (H, W, 3) float array
-        The image, in [0, 1]. A color's channels are scaled alike, by the largest of them.
+        The image, in [0, 1]. The channels of a color have a common factor, which follows from the
+        largest of them.
     gain : float
-        At least 1, which changes nothing.
+        At least 1, with which nothing changes.
 
     Returns
     -------

@@ -1,9 +1,8 @@
 """Make datasets/sample: two small blurry images with their truths and kernels.
 
-The sharp images are crops of scikit-image's own photographs, which lie inside that package:
-`camera` (by Lav Varshney) and `coffee` (by Rachel Michetti), both CC0. They are blurred by kernels
-of random camera shake and named in the scheme of Levin's benchmark. The same files come out every
-time, bit for bit.
+The sharp images are crops of two photographs in the scikit-image package, `camera` (by Lav
+Varshney) and `coffee` (by Rachel Michetti), both CC0. They are blurred by kernels of random camera
+shake and named as in Levin's benchmark. The files are the same every time, bit for bit.
 
 Example:
     python datasets/make_sample.py --save_path datasets/sample
@@ -20,8 +19,10 @@ import skimage.data
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.camera_shake import camera_shake
+from datasets.catalog import LEVIN
 from datasets.formation import as_stored, blur, crop_to_blurry, expose
 from datasets.output import write_new
+from utils.errors import printable
 from utils.images.kernels import scale_kernel
 from utils.images.writing import encode_png, to_uint8
 from utils.terminal.program import Parser, run_program
@@ -32,54 +33,45 @@ NOISE = 0.5  # in gray levels
 
 @dataclass(frozen=True)
 class Sample:
-    """One blurry image: where its truth lies in which photograph, and its kernel."""
+    """One blurry image: the place of its truth in a photograph, and its kernel."""
 
-    image: int
+    truth: str
     photograph: str
     row: int
     column: int
     kernel: int
-    kernel_size: int
-    extent: int  # of the motion, so that a size is no tighter a fit than in real life
+    extent: int  # of the motion, smaller than the kernel, as in real life
     seed: int
 
 
-# The sizes are those that the script reads from a Levin kernel's number.
 SAMPLES = (
-    Sample(1, "camera", 100, 205, kernel=5, kernel_size=11, extent=9, seed=12),
-    Sample(2, "coffee", 195, 280, kernel=3, kernel_size=13, extent=11, seed=46),
+    Sample("im1", "camera", 100, 205, kernel=5, extent=9, seed=12),
+    Sample("im2", "coffee", 195, 280, kernel=3, extent=11, seed=46),
 )
 
 
 def make_sample(sample: Sample, folder: Path) -> None:
-    """Write the blurry image, its truth and its kernel.
-
-    Parameters
-    ----------
-    sample : Sample
-        What to make.
-    folder : Path
-        Gets ``imI_kernelK_img.png``, ``gt/imI.png`` and ``gt/kernelK.png``.
-    """
+    """Write the blurry image, its truth and its kernel into a folder, in Levin's layout."""
+    name = LEVIN.image_name(sample.truth, sample.kernel)
+    kernel_size, _ = LEVIN.kernel_size(name)
     rng = np.random.default_rng(sample.seed)
     motion = camera_shake((sample.extent, sample.extent), rng)
-    kernel = as_stored(np.pad(motion, (sample.kernel_size - sample.extent) // 2))
+    kernel = as_stored(np.pad(motion, (kernel_size - sample.extent) // 2))
 
     photograph = getattr(skimage.data, sample.photograph)()
     if photograph.ndim == 3:
         photograph = to_uint8(skimage.color.rgb2gray(photograph))
-    margin = (sample.kernel_size - 1) // 2
+    margin = (kernel_size - 1) // 2
     top, left = sample.row - margin, sample.column - margin
-    side = SIZE + sample.kernel_size - 1
+    side = SIZE + kernel_size - 1
     sharp = photograph[top : top + side, left : left + side] / 255
 
-    name = f"im{sample.image}_kernel{sample.kernel}_img.png"
     blurry = expose(blur(sharp, kernel), NOISE, rng)
-    write_new(folder / name, encode_png(blurry))
+    write_new(folder / f"{name}.png", encode_png(blurry))
     truth = crop_to_blurry(sharp, kernel.shape)
-    write_new(folder / "gt" / f"im{sample.image}.png", encode_png(truth))
-    kernel_file = encode_png(scale_kernel(kernel))
-    write_new(folder / "gt" / f"kernel{sample.kernel}.png", kernel_file)
+    write_new(folder / LEVIN.truth_folder / f"{sample.truth}.png", encode_png(truth))
+    kernel_file = folder / LEVIN.kernel_folder / f"{LEVIN.kernel_name(sample.kernel)}.png"
+    write_new(kernel_file, encode_png(scale_kernel(kernel)))
 
 
 def main(arguments: list[str]) -> int:
@@ -94,7 +86,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     for sample in SAMPLES:
         make_sample(sample, options.save_path)
-    print(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}")
+    print(printable(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}"))
     return 0
 
 

@@ -1,8 +1,9 @@
 """Make a benchmark from sharp images, in Levin's layout (gray) or Lai's (color and luminance).
 
 Every image is blurred by the same kernels of random camera shake, with the valid correlation that
-the paper assumes; then come noise, clipping and 8 bits. Truths are cropped to lie under the blurry
-images. Without --data_path, scikit-image's own photographs are taken. A seed makes the same files.
+the paper assumes; noise, clipping and rounding to 8 bits follow. Truths are cropped to what the
+blurry images show. Without --data_path, the photographs of scikit-image are used. The same seed
+gives the same files.
 
 Examples:
     python datasets/make_synthetic.py levin --crop_size 255
@@ -24,25 +25,24 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.camera_shake import SMALLEST_SIZE, camera_shake
+from datasets.catalog import LAI, LEVIN
 from datasets.formation import as_stored, blur, crop_to_blurry, expose, saturate
 from datasets.output import write_new
-from utils.errors import DataError, UsageError
-from utils.images.colors import STUDIO_RANGE
+from utils.errors import DataError, UsageError, printable
 from utils.images.kernels import scale_kernel
 from utils.images.reading import list_images, read_color
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
 
-# The sizes that the scripts derive from a kernel's number, 1, 2, ...
-KERNEL_SIZES = {"levin": (17, 15, 13, 27, 11, 19, 21, 21), "lai": (31, 51, 55, 75)}
-# Photographs inside the scikit-image package, all CC0 or in the public domain.
+LAYOUTS = {"levin": LEVIN, "lai": LAI}
+# Photographs in the scikit-image package, all CC0 or in the public domain.
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SMALLEST_BLURRY = 33
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a synthetic benchmark, besides its sharp images."""
+    """What a synthetic benchmark depends on, besides its sharp images."""
 
     layout: str
     kernel_sizes: list[tuple[int, int]]
@@ -63,14 +63,14 @@ def list_sharp(folder: Path | None) -> dict[str, Path | None]:
     Returns
     -------
     dict of str to Path or None
-        The files by their names without suffix, sorted; None stands for a photograph of
+        The files by their names without suffix, sorted. None stands for a photograph of
         scikit-image.
 
     Raises
     ------
     DataError
-        If the folder holds no image, two of one name, or a name with ``_kernel``, which would
-        hide the truth's name in the blurry image's.
+        If the folder has no image, two of the same name, or one whose name contains ``_kernel``:
+        the truth's name could not be told from the blurry image's.
     """
     if folder is None:
         return dict.fromkeys(PHOTOGRAPHS)
@@ -88,28 +88,28 @@ def list_sharp(folder: Path | None) -> dict[str, Path | None]:
 
 
 def read_sharp(name: str, path: Path | None) -> np.ndarray:
-    """Read a sharp image of `list_sharp` as (H, W, 3) float64 array of RGB in [0, 1]."""
+    """Read a sharp image of `list_sharp` as an (H, W, 3) float64 array, RGB in [0, 1]."""
     if path is not None:
         return read_color(path)
     photograph = getattr(skimage.data, name)()
-    return (photograph if photograph.ndim == 3 else skimage.color.gray2rgb(photograph)) / 255
+    return (photograph if photograph.ndim == 3 else np.dstack([photograph] * 3)) / 255
 
 
 def crop_centre(
     sharp: np.ndarray, source: Path | str, kernel: tuple[int, int], crop: tuple[int, int] | None
 ) -> np.ndarray:
-    """Cut the middle out of a sharp image, with what the largest kernel needs around it.
+    """Crop a sharp image to its middle, with the margin that the largest kernel needs.
 
     Parameters
     ----------
     sharp : (H, W, ...) array
         The whole image.
     source : Path or str
-        What the error message shall call it.
+        The image's name in the error message.
     kernel : (kh, kw)
-        The largest kernel's size.
+        Size of the largest kernel.
     crop : (h, w) or None
-        Height and width to be left after the blur; None for as much as there is.
+        Height and width after the blur; None for the largest possible.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def crop_centre(
     Raises
     ------
     DataError
-        If the image is too small; the message says what it would have to be.
+        If the image is too small; the message says which size is needed.
     """
     blurry = crop or (SMALLEST_BLURRY, SMALLEST_BLURRY)
     needed = tuple(side + k - 1 for side, k in zip(blurry, kernel, strict=True))
@@ -153,14 +153,15 @@ def make_benchmark(settings: Settings, sources: dict[str, Path | None], folder: 
     sources : dict of str to Path or None
         The sharp images (see `list_sharp`).
     folder : Path
-        Where to write; made if need be.
+        Where to write; created if necessary.
 
     Raises
     ------
     DataError
-        If an image is too small or no image, or if other files stand where one is to be written.
+        If an image is unreadable or too small, or if a file to be written exists with different
+        content.
     """
-    levin = settings.layout == "levin"
+    layout, levin = LAYOUTS[settings.layout], settings.layout == "levin"
     names = [f"im{i}" for i in range(1, len(sources) + 1)] if levin else list(sources)
     origins = {name: path.name if path else name for name, path in sources.items()}
     record = asdict(settings) | {
@@ -168,16 +169,16 @@ def make_benchmark(settings: Settings, sources: dict[str, Path | None], folder: 
         "versions": {module.__name__: module.__version__ for module in (np, scipy, skimage)},
     }
     largest = tuple(max(sides) for sides in zip(*settings.kernel_sizes, strict=True))
-    # Every image is read, and other settings meet the record of an earlier run, before anything
-    # is written.
+    # Before anything else is written, every image is read, and the record of an earlier run is
+    # compared.
     for source, path in sources.items():
         crop_centre(read_sharp(source, path), path or source, largest, settings.crop_size)
     write_new(folder / "synthetic.json", (json.dumps(record, indent=2) + "\n").encode())
 
     kernels = draw_kernels(settings.kernel_sizes, settings.seed)
     for number, kernel in enumerate(kernels, 1):
-        name = f"gt/kernel{number}.png" if levin else f"kernel/kernel_{number:02}.png"
-        write_new(folder / name, encode_png(scale_kernel(kernel)))
+        file = folder / layout.kernel_folder / f"{layout.kernel_name(number)}.png"
+        write_new(file, encode_png(scale_kernel(kernel)))
 
     progress = tqdm(total=len(names) * len(kernels), unit="image", dynamic_ncols=True)
     for index, (name, (source, path)) in enumerate(zip(names, sources.items(), strict=True)):
@@ -188,25 +189,24 @@ def make_benchmark(settings: Settings, sources: dict[str, Path | None], folder: 
             crop_centre(sharp, path or source, largest, settings.crop_size), settings.saturation
         )
         truth = encode_png(crop_to_blurry(sharp, largest))
-        write_new(folder / ("gt" if levin else "ground_truth") / f"{name}.png", truth)
+        write_new(folder / layout.truth_folder / f"{name}.png", truth)
         for number, kernel in enumerate(kernels, 1):
-            # A smaller kernel needs less of a margin around the common truth.
+            # A smaller kernel needs a smaller margin around the common truth.
             spare = tuple(most - side + 1 for most, side in zip(largest, kernel.shape, strict=True))
             light = blur(crop_to_blurry(sharp, spare), kernel)
             rng = np.random.default_rng((settings.seed, number, index))
             blurry = expose(light, settings.noise, rng)
-            if levin:
-                write_new(folder / f"{name}_kernel{number}_img.png", encode_png(blurry))
-            else:
-                file = f"{name}_kernel_{number:02}.png"
-                write_new(folder / "uniform" / file, encode_png(blurry))
-                write_new(folder / "uniform_ycbcr" / file, encode_png(STUDIO_RANGE.luma(blurry)))
+            image = f"{layout.image_name(name, number)}.png"
+            if layout.color_folder:
+                write_new(folder / layout.color_folder / image, encode_png(blurry))
+            luminance = encode_png(layout.luma.luminance(blurry))
+            write_new(folder / layout.blurry_folder / image, luminance)
             progress.update()
     progress.close()
 
 
 def parse_settings(options: Namespace) -> Settings:
-    """Check the command line's numbers and fill in what it leaves open.
+    """Check the numbers of a command line and fill in the missing ones.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def parse_settings(options: Namespace) -> Settings:
         raise UsageError(
             f"--crop_size {crop_size[0]} {crop_size[1]}: must be at least {SMALLEST_BLURRY}"
         )
-    known = KERNEL_SIZES[options.layout]
+    known = tuple(LAYOUTS[options.layout].kernel_sizes.values())
     count = len(known) if options.num_kernels is None else options.num_kernels
     if count < 1:
         raise UsageError(f"--num_kernels {count}: must be at least 1")
@@ -232,7 +232,7 @@ def parse_settings(options: Namespace) -> Settings:
             f"--num_kernels {count}: {options.layout} has sizes for {len(known)}; give more with "
             "--kernel_size"
         )
-    # Written so that NaN fails too.
+    # In this form, NaN fails too.
     if not 0 <= options.noise < 256:
         raise UsageError(f"--noise {options.noise:g}: must be from 0 to 255")
     if not 1 <= options.saturation <= 100:
@@ -259,7 +259,7 @@ def _pair(values: list[int] | None, option: str) -> tuple[int, int] | None:
 
 def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument("layout", choices=("levin", "lai"), help="names, folders and colors")
+    parser.add_argument("layout", choices=LAYOUTS, help="names, folders and colors")
     parser.add_argument(
         "--data_path", type=Path, metavar="FOLDER", help="sharp images (scikit-image's)"
     )
@@ -287,11 +287,11 @@ def main(arguments: list[str]) -> int:
     make_benchmark(settings, sources, folder)
 
     count = len(sources) * len(settings.kernel_sizes)
-    images = folder if settings.layout == "levin" else folder / "uniform_ycbcr"
+    images = folder / LAYOUTS[settings.layout].blurry_folder
     command = f"python selfdeblur_{settings.layout}.py --data_path {images}"
     if options.kernel_size:
         command += f" --kernel_size {' '.join(map(str, options.kernel_size))}"
-    print(f"{count} images are in {folder}; restore them by: {command}")
+    print(printable(f"{count} images are in {folder}; restore them by: {command}"))
     return 0
 
 

@@ -7,26 +7,27 @@ from utils.images.files import write_whole
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file unless another stands there already.
+    """Write a file, unless it exists already.
 
     Parameters
     ----------
     path : Path
-        The file; its folder is made if need be. If it holds `content` already, nothing happens,
-        so a run that was cut off can be repeated.
+        The file; its folder is created if necessary. If it has this content already, nothing
+        happens, so that an interrupted program can be run again.
     content : bytes
-        Everything that it shall hold.
+        The whole content of the file.
 
     Raises
     ------
     DataError
-        If `path` holds something else.
+        If `path` exists with different content.
     """
     if path.exists():
-        if path.is_file() and path.read_bytes() == content:
+        same_size = path.is_file() and path.stat().st_size == len(content)
+        if same_size and path.read_bytes() == content:
             return
         raise DataError(
-            f"{path}: exists already with another content; name another --save_path, or move the "
+            f"{path}: exists already with different content; give another --save_path, or move the "
             "old files away"
         )
     path.parent.mkdir(parents=True, exist_ok=True)

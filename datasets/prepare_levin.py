@@ -1,8 +1,8 @@
 """Convert Levin's release (32 .mat files) into the files that selfdeblur_levin.py reads.
 
-Give the folder with `im05_flit01.mat` to `im08_flit08.mat`, each holding x (sharp), y (blurry) and
-f (kernel). Image im05 becomes im1, ..., im08 becomes im4; truths and kernels go to `gt/`. Kernels
-keep the orientation that they have in their files, which is not the same for all eight.
+Give the folder with `im05_flit01.mat` to `im08_flit08.mat`, each of which has x (sharp), y (blurry)
+and f (kernel). Image im05 becomes im1, ..., im08 becomes im4; truths and kernels go to `gt/`.
+Kernels keep the orientation of their files, which is not the same for all eight.
 
 Example:
     python datasets/prepare_levin.py --data_path ~/Downloads/LevinEtalCVPR09Data
@@ -18,15 +18,17 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from datasets.catalog import LEVIN
 from datasets.output import write_new
-from utils.errors import DataError
+from utils.errors import DataError, printable
+from utils.images.files import read_bounded
 from utils.images.kernels import scale_kernel
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
+from utils.terminal.progress import say
 
-IMAGES = range(1, 5)
-KERNELS = range(1, 9)
-FIRST_IMAGE = 5  # the number that the release gives to image 1
+FIRST_IMAGE = 5  # the number of im1 in the release
+MAX_BYTES = 2**26  # of a .mat file; those of the release have about 1 MB
 
 
 def release_name(image: int, kernel: int) -> str:
@@ -47,18 +49,17 @@ def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     sharp, blurry : (H, W) float64 arrays
         Values in [0, 1], but for a little noise.
     kernel : (kh, kw) float64 array
-        As it stands in the file.
+        As in the file.
 
     Raises
     ------
     DataError
-        If the file cannot be read, lacks one of the three, or holds something else in its place.
+        If the file cannot be read, lacks one of the three, or has something else in its place.
     """
-    content = BytesIO(path.read_bytes())
+    content = BytesIO(read_bounded(path, MAX_BYTES))
     try:
         matrices = scipy.io.loadmat(content, variable_names=("x", "y", "f"))
-    # SciPy's reader ends on a damaged file in whatever error its parsing runs into.
-    except Exception as error:
+    except Exception as error:  # of many types, for SciPy does not check a damaged file
         raise DataError(f"{path}: not a MATLAB file that can be read ({error})") from error
     arrays = {}
     for key in ("x", "y", "f"):
@@ -95,35 +96,38 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
 
-    pairs = [(image, kernel) for image in IMAGES for kernel in KERNELS]
-    paths = {pair: options.data_path / release_name(*pair) for pair in pairs}
+    paths = {
+        (truth, number): options.data_path / release_name(image, number)
+        for image, truth in enumerate(LEVIN.truths, 1)
+        for number in LEVIN.kernel_sizes
+    }
     missing = [path.name for path in paths.values() if not path.is_file()]
     if missing:
         raise DataError(
-            f"{options.data_path}: lacks {len(missing)} of Levin's {len(pairs)} files, "
+            f"{options.data_path}: lacks {len(missing)} of Levin's {len(paths)} files, "
             f"the first of them {missing[0]}"
         )
 
-    truths: dict[int, np.ndarray] = {}
+    # Each truth is in eight files and each kernel in four; the first one counts.
+    truths: dict[str, np.ndarray] = {}
     kernels: dict[int, np.ndarray] = {}
-    for (image, kernel), path in tqdm(paths.items(), unit="image", dynamic_ncols=True):
-        sharp, blurry, blur_kernel = read_release_file(path)
-        for kept, number, new, key in (
-            (truths, image, sharp, "x"),
-            (kernels, kernel, blur_kernel, "f"),
-        ):
-            if not np.array_equal(kept.setdefault(number, new), new):
-                tqdm.write(f"{path}: its {key} differs from the one kept, of an earlier file")
-        name = f"im{image}_kernel{kernel}_img.png"
-        write_new(options.save_path / name, encode_png(blurry))
+    for (truth, number), path in tqdm(paths.items(), unit="image", dynamic_ncols=True):
+        sharp, blurry, kernel = read_release_file(path)
+        if not np.array_equal(truths.setdefault(truth, sharp), sharp):
+            say(f"{path}: x differs from that of an earlier file, which is kept")
+        if not np.array_equal(kernels.setdefault(number, kernel), kernel):
+            say(f"{path}: f differs from that of an earlier file, which is kept")
+        file = options.save_path / f"{LEVIN.image_name(truth, number)}.png"
+        write_new(file, encode_png(blurry))
 
-    gt = options.save_path / "gt"
-    for image, sharp in truths.items():
-        write_new(gt / f"im{image}.png", encode_png(sharp))
-    for kernel, blur_kernel in kernels.items():
-        content = encode_png(scale_kernel(blur_kernel))
-        write_new(gt / f"kernel{kernel}.png", content)
-    print(f"{len(pairs)} images, 4 truths and 8 kernels are in {options.save_path}")
+    for truth, sharp in truths.items():
+        file = options.save_path / LEVIN.truth_folder / f"{truth}.png"
+        write_new(file, encode_png(sharp))
+    for number, kernel in kernels.items():
+        file = options.save_path / LEVIN.kernel_folder / f"{LEVIN.kernel_name(number)}.png"
+        write_new(file, encode_png(scale_kernel(kernel)))
+    counts = f"{len(paths)} images, {len(truths)} truths and {len(kernels)} kernels"
+    print(printable(f"{counts} are in {options.save_path}"))
     return 0
 
 

@@ -35,6 +35,7 @@ class KernelNetwork(nn.Module):
 
     def __init__(self, kernel_size: tuple[int, int], inputs: int = 200, hidden: int = 1000):
         super().__init__()
+        self.arguments = {"kernel_size": kernel_size, "inputs": inputs, "hidden": hidden}
         self.kernel_size = kernel_size
         self.hidden = nn.Linear(inputs, hidden)
         self.output = nn.Linear(hidden, kernel_size[0] * kernel_size[1])
@@ -58,6 +59,7 @@ class KnownKernel(nn.Module):
 
     def __init__(self, kernel: np.ndarray):
         super().__init__()
+        self.arguments = {"kernel": np.zeros(kernel.shape)}  # the buffer has the numbers
         self.register_buffer("kernel", torch.as_tensor(kernel, dtype=torch.float32)[None, None])
 
     def forward(self, zk: Tensor) -> Tensor:

@@ -45,6 +45,9 @@ class ConvBlock(nn.Module):
 class NonLocalBlock(nn.Module):
     """Attention by dot products without a softmax, added to its input.
 
+    x + W(f g), with f = theta phi / N: phi and g are pooled to half the size, to N positions;
+    `out` and `norm` are W.
+
     References
     ----------
     .. [1] X. Wang, R. Girshick, A. Gupta, K. He, "Non-local Neural Networks", CVPR 2018.
@@ -147,6 +150,7 @@ class SkipNetwork(nn.Module):
 
     def __init__(self, in_channels: int = 8, channels: int = 128, scales: int = 5):
         super().__init__()
+        self.arguments = {"in_channels": in_channels, "channels": channels, "scales": scales}
         widths = [in_channels] + scales * [channels]
         self.scales = cast(
             Sequence[Scale],

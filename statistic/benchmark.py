@@ -1,99 +1,97 @@
-"""What a benchmark consists of: its images, where their files lie, and the figures in print."""
+"""A benchmark as it is scored: where its files lie, and the figures published for it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from utils.images.colors import LumaRange
-from utils.images.reading import truth_name
-
-
-@dataclass(frozen=True)
-class BlurryImage:
-    """One image of a benchmark.
-
-    Parameters
-    ----------
-    name : str
-        The blurry image's name without suffix, ``im1_kernel2_img`` for instance.
-    image : str
-        The sharp image that it was made from, as the printed line calls it: ``1``.
-    kernel : int
-        The number of the blur kernel.
-    """
-
-    name: str
-    image: str
-    kernel: int
-
-    @property
-    def truth(self) -> str:
-        """The sharp image's name without suffix."""
-        return truth_name(self.name)
+from datasets.catalog import DataSet
 
 
 @dataclass(frozen=True)
 class Published:
-    """Averages over a whole benchmark as they stand in print.
-
-    Parameters
-    ----------
-    method : str
-        The method's name.
-    psnr : float
-        In dB.
-    ssim : float
-        Structural similarity.
-    error_ratio : float or None
-        As the published scripts compute it; None where it was not given.
-    source : str
-        Where the figures were published.
-    """
+    """A method's published averages over all images of a benchmark."""
 
     method: str
     psnr: float
     ssim: float
-    error_ratio: float | None
+    error_ratio: float | None  # as the published scripts compute it
     source: str
 
 
 @dataclass(frozen=True)
+class BlurryImage:
+    """One image of a benchmark, by the names of the data set."""
+
+    name: str
+    truth: str
+    kernel: int
+
+    @property
+    def label(self) -> str:
+        """The sharp image as the published scripts call it: ``1`` for Levin's ``im1``."""
+        return self.truth.removeprefix("im")
+
+
+@dataclass(frozen=True)
 class Benchmark:
-    """A benchmark's images and the places where their files lie.
+    """How results on a data set are found and scored.
 
     Parameters
     ----------
-    name : str
-        Results lie in the folders of the results path whose names begin so.
-    images : tuple of BlurryImage
-        All images, in the order of the published script.
+    data : DataSet
+        The images. Results are searched for in all folders of the results path whose names begin
+        with the data set's.
     endings : tuple of str
-        What a restored image's file has after the blurry image's name, the most wanted first.
-    truth_folders : tuple of str
-        Where sharp images are looked for, in this order; ``{results}`` stands for the results path.
-    blurry_folders : tuple of str
-        Likewise for the blurry images.
-    kernel_folders : tuple of str
-        Likewise for the true kernels, after the folders of sharp images.
-    kernel_name : str
-        Name of a true kernel's file without suffix; ``{}`` takes its number.
-    luma_range : LumaRange
-        Which luminance stands for a color image; a gray one is taken as it is.
-    known_kernel_folders : tuple of str
-        Likewise for the images restored with the true kernels, which error ratios refer to. What
-        has to be computed goes to the last one. Empty where the benchmark knows no error ratio.
+        What may follow the blurry image's name in a restored image's, in order of preference.
+    results_truths : str
+        The folder of sharp images in the published results, which precedes that of the data.
+    error_ratios : bool
+        Whether error ratios are published for the benchmark.
     published : tuple of Published
-        The figures in print.
+        The published figures.
     where_to_get : str
-        How to get the data; said where the sharp images are missing.
+        How to get the data, for the message when sharp images are missing.
     """
 
-    name: str
-    images: tuple[BlurryImage, ...]
+    data: DataSet
     endings: tuple[str, ...]
-    truth_folders: tuple[str, ...]
-    blurry_folders: tuple[str, ...]
-    kernel_folders: tuple[str, ...]
-    kernel_name: str
-    luma_range: LumaRange
-    known_kernel_folders: tuple[str, ...]
+    results_truths: str
+    error_ratios: bool
     published: tuple[Published, ...]
     where_to_get: str
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def images(self) -> list[BlurryImage]:
+        """All images in the order of the published scripts."""
+        return [
+            BlurryImage(self.data.image_name(truth, number), truth, number)
+            for truth in self.data.truths
+            for number in self.data.kernel_sizes
+        ]
+
+    @property
+    def data_folder(self) -> Path:
+        return Path("datasets") / self.name
+
+    def truth_folders(self, results: Path) -> list[Path]:
+        """Where sharp images may lie, in order of preference."""
+        return [
+            results / self.name / self.results_truths,
+            self.data_folder / self.data.truth_folder,
+        ]
+
+    def blurry_folders(self) -> list[Path]:
+        """Where blurry images may lie, in order of preference: those in color come first."""
+        folders = (self.data.color_folder, self.data.blurry_folder)
+        return [self.data_folder / folder for folder in folders if folder]
+
+    def known_kernel_folders(self, results: Path) -> list[Path]:
+        """Where images restored with the true kernels may lie: the authors', then our own.
+
+        There are none for a benchmark without error ratios.
+        """
+        folders = ("others/groundk", "known_kernel") if self.error_ratios else ()
+        return [results / self.name / folder for folder in folders]

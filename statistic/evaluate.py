@@ -1,28 +1,28 @@
-"""Score all methods of a benchmark, and write what came out."""
+"""Score all methods of a benchmark, and write the tables, the plots and the report."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from statistic.benchmark import Benchmark
 from statistic.known_images import restore_known
 from statistic.methods import (
-    check_names,
-    find_blurry,
-    find_given,
+    Method,
+    blurry_method,
+    find_image_files,
     find_known,
     find_methods,
     find_misnamed,
-    place,
     select,
 )
 from statistic.metrics import BORDER, MAXSHIFT
 from statistic.report.page import write_report
-from statistic.scoring import Score, Task, score_image
+from statistic.scoring import Score, ScoringJob, score_image
 from statistic.summary import Statistics, summarise
 from statistic.tables import as_json, format_csv, format_markdown, format_text
+from utils.errors import printable
 from utils.images.files import write_json, write_whole
 from utils.runs.parallel import in_parallel
 from utils.terminal.program import Parser
@@ -32,213 +32,130 @@ Plot = Callable[[Path, Statistics], Path | None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a command line asks for.
-
-    Parameters
-    ----------
-    results : Path
-        The results folder.
-    truths : Path or None
-        Folder of sharp images, in place of the benchmark's.
-    methods : list of str
-        Names of methods, in which ``*`` stands for anything; none for all.
-    maxshift : int
-        Up to how many pixels images are shifted.
-    jobs : int
-        How many processes work.
-    save_aligned : bool
-        Whether the aligned images are written.
-    """
+class ScoringOptions:
+    """What a command line asks for."""
 
     results: Path
-    truths: Path | None
-    methods: list[str]
-    maxshift: int
-    jobs: int
+    truths: Path | None  # folder of sharp images, instead of the benchmark's
+    methods: list[str]  # names, in which * stands for anything; empty for all methods
+    maxshift: int  # see `statistic.metrics.comp_upto_shift`
+    workers: int  # number of processes
     save_aligned: bool
 
 
-def parse_options(arguments: list[str], description: str) -> Options:
-    """Read the command line that both programs share.
-
-    Parameters
-    ----------
-    arguments : list of str
-        The command line without the program's name.
-    description : str
-        The program's docstring, which becomes its ``--help``.
-
-    Returns
-    -------
-    Options
-        With values that lie in their ranges.
-
-    Raises
-    ------
-    SystemExit
-        If the command is wrong (status 2), or asks for ``--help``.
-    """
+def parse_options(arguments: list[str], description: str) -> ScoringOptions:
+    """Parse the command line that both programs share; `description` becomes the ``--help``."""
     cores = os.cpu_count() or 1
     parser = Parser(description)
-    parser.add_argument(
-        "--results_path", default="results", metavar="FOLDER", help="the results (results)"
-    )
-    parser.add_argument(
-        "--gt_path", metavar="FOLDER", help="the sharp images, in place of the default's folders"
-    )
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="score only these; * stands for anything",
-    )
-    parser.add_argument(
-        "--maxshift",
-        type=int,
-        default=MAXSHIFT,
-        metavar="N",
-        help=f"shift by up to N pixels, 0 to {BORDER} ({MAXSHIFT}; the paper's time had 5)",
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=cores, metavar="N", help=f"processes (one a core: {cores})"
-    )
-    parser.add_argument(
-        "--save_aligned", action="store_true", help="write each method's aligned/ images"
-    )
-    given = parser.parse_args(arguments)
-    if not 0 <= given.maxshift <= BORDER:
-        parser.error(f"--maxshift {given.maxshift}: must lie between 0 and {BORDER}")
-    if given.jobs < 1:
-        parser.error(f"--jobs {given.jobs}: must be 1 or more")
-    return Options(
-        results=Path(given.results_path),
-        truths=Path(given.gt_path) if given.gt_path else None,
-        methods=given.methods,
-        maxshift=given.maxshift,
-        jobs=given.jobs,
-        save_aligned=given.save_aligned,
-    )
+
+    add = parser.add_argument
+    folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
+    number: dict[str, Any] = {"type": int, "metavar": "N"}
+    add("--results_path", dest="results", default=Path("results"), **folder, help="(results)")
+    add("--gt_path", dest="truths", **folder, help="sharp images, instead of the default folders")
+    names = "score only these; * stands for anything"
+    add("--methods", nargs="+", default=[], metavar="NAME", help=names)
+    shifts = f"shift by up to N pixels, 0 to {BORDER} ({MAXSHIFT}; 5 at the time of the paper)"
+    add("--maxshift", default=MAXSHIFT, **number, help=shifts)
+    add("--jobs", dest="workers", default=cores, **number, help=f"processes (one a core: {cores})")
+    add("--save_aligned", action="store_true", help="write each method's aligned/ images")
+    options = ScoringOptions(**vars(parser.parse_args(arguments)))
+    if not 0 <= options.maxshift <= BORDER:
+        parser.error(f"--maxshift {options.maxshift}: must lie between 0 and {BORDER}")
+    if options.workers < 1:
+        parser.error(f"--jobs {options.workers}: must be 1 or more")
+    return options
 
 
-def evaluate(options: Options, benchmark: Benchmark) -> Statistics:
+def evaluate(options: ScoringOptions, benchmark: Benchmark) -> Statistics:
     """Score all methods that a command line asks for.
 
-    Parameters
-    ----------
-    options : Options
-        Where the results are, and how to score them.
-    benchmark : Benchmark
-        Which images they are of.
-
-    Returns
-    -------
-    Statistics
-        With a score for every image and method, missing ones and faulty ones too.
-
-    Raises
-    ------
-    DataError
-        If there are no results or no sharp images at all.
-    UsageError
-        If there is no such method as is asked for.
-    OSError
-        If an aligned image cannot be written.
+    The statistics have a score for every image and method, including missing and unreadable ones.
+    Raises a `DataError` if there are no results or no sharp images at all, and a `UsageError` if
+    a method that is asked for does not exist.
     """
     for folder in find_misnamed(benchmark, options.results):
         say(f"{folder}: passed over, for no image in it is named like {benchmark.images[0].name}")
     methods = find_methods(benchmark, options.results)
-    given = find_given(benchmark, options.results, options.truths)
-    blurry = find_blurry(benchmark, given)
+    files = find_image_files(benchmark, options.results, options.truths)
+    blurry = [method] if (method := blurry_method(benchmark, files)) else []
     known = find_known(methods, benchmark, options.results)
     failures: dict[str, str] = {}
-    if benchmark.known_kernel_folders:
-        own = place(benchmark.known_kernel_folders[-1], options.results)
+    if benchmark.error_ratios:
+        own = benchmark.known_kernel_folders(options.results)[-1]
         if known is None or known.folder == own:
-            # Before the long work; what it adds may be asked for too.
-            there = [method.name for method in (blurry, *methods) if method]
-            check_names([*there, *([] if known else [own.name])], options.methods)
-            failures = restore_known(given, own, benchmark.luma_range, options.jobs)
+            # Names are checked before the long work, which adds a method.
+            names = [method.name for method in (*blurry, *methods)]
+            select([*names, *([] if known else [own.name])], options.methods)
+            failures = restore_known(files, own, benchmark.data.scored_luma, options.workers)
             methods = find_methods(benchmark, options.results)
             known = find_known(methods, benchmark, options.results)
-    if blurry:
-        methods = [blurry, *methods]
+    methods = [*blurry, *methods]
     if options.methods:
-        methods = select(methods, options.methods)
+        selected = select([method.name for method in methods], options.methods)
+        methods = [method for method in methods if method.name in selected]
 
-    aligned: dict[str, Path] = {}
-    if options.save_aligned:
-        aligned = {m.name: m.folder / "aligned" for m in methods if m.kind != "blurry"}
-        for folder in aligned.values():
-            folder.mkdir(exist_ok=True)
-
-    tasks = []
-    for image in given:
-        files = {method.name: method.files[image] for method in methods if image in method.files}
-        if files:
-            tasks.append(
-                Task(
-                    image=image,
-                    truth=given[image].truth,
-                    known=known.files.get(image) if known else None,
-                    known_failure=failures.get(image),
-                    restored=files,
-                    aligned={
-                        m: aligned[m] / f"{file.stem}.png"
-                        for m, file in files.items()
-                        if m in aligned
-                    },
-                    maxshift=options.maxshift,
-                    luma_range=benchmark.luma_range,
-                )
-            )
-    found: dict[tuple[str, str], Score] = {}
-    with image_bar(len(tasks)) as bar:
-        for scores in in_parallel(score_image, tasks, options.jobs):
-            found.update({(score.method, score.image): score for score in scores})
+    jobs = [
+        ScoringJob(
+            image=image,
+            truth=files[image].truth,
+            known=known.files.get(image) if known else None,
+            known_failure=failures.get(image),
+            restored={m.name: m.files[image] for m in methods if image in m.files},
+            gray_scales={m.name: m.gray_scales[image] for m in methods if image in m.gray_scales},
+            aligned=_aligned_files(methods, image) if options.save_aligned else {},
+            maxshift=options.maxshift,
+            luma=benchmark.data.scored_luma,
+        )
+        for image in files
+        if any(image in method.files for method in methods)
+    ]
+    scores: dict[tuple[str, str], Score] = {}
+    with image_bar(len(jobs)) as bar:
+        for found in in_parallel(score_image, jobs, options.workers):
+            scores.update({(score.method, score.image): score for score in found})
             bar.update()
-    scores = [
-        found.get((method.name, image)) or Score(method.name, image, None)
+    ordered = [
+        scores.get((method.name, image), Score(method.name, image, None))
         for method in methods
-        for image in given
+        for image in files
     ]
     return Statistics(
         benchmark=benchmark,
         maxshift=options.maxshift,
-        given=given,
+        files=files,
         known=known.folder if known else None,
         methods=tuple(methods),
-        scores=tuple(scores),
-        rows=tuple(summarise(methods, scores)),
+        scores=tuple(ordered),
+        rows=tuple(summarise(methods, ordered)),
     )
+
+
+def _aligned_files(methods: list[Method], image: str) -> dict[str, Path]:
+    aligned = {}
+    for method in methods:
+        if method.kind != "blurry" and image in method.files:
+            folder = method.folder / "aligned"
+            folder.mkdir(exist_ok=True)
+            aligned[method.name] = folder / f"{method.files[image].stem}.png"
+    return aligned
 
 
 def report(statistics: Statistics, results: Path, plots: Sequence[Plot]) -> int:
     """Print every score and the table of methods, and write them to files.
 
-    Parameters
-    ----------
-    statistics : Statistics
-        What to report.
-    results : Path
-        The results folder. Tables and plots go to ``statistics/NAME`` in it, NAME being the
-        benchmark's; for the report see `statistic.report.page.report_folder`.
-    plots : sequence of callable
-        Each draws one plot into a folder, and tells its SVG file.
-
-    Returns
-    -------
-    int
-        Exit status: 1 if an image could not be scored though its file is there, else 0.
+    Tables and plots go to ``statistics/NAME`` in the results folder, NAME being the benchmark's;
+    for the report see `statistic.report.page.report_folder`. Each of `plots` draws one plot into a
+    folder and returns its SVG file. The exit status that is returned is 1 if an image could not
+    be scored although its file is there, else 0.
     """
     images = {image.name: image for image in statistics.benchmark.images}
     for method in statistics.methods:
-        print(f"{method.name} ({method.folder})")
+        print(printable(f"{method.name} ({method.folder})"))
         for score in statistics.scores_of(method.name):
             if score.file:
                 image = images[score.image]
-                print(f"img={image.image} kernel={image.kernel}: {_figures(score)}")
+                print(f"img={image.label} kernel={image.kernel}: {_figures(score)}")
         print()
     print(format_text(statistics))
 
@@ -249,8 +166,8 @@ def report(statistics: Statistics, results: Path, plots: Sequence[Plot]) -> int:
     write_whole(folder / "statistics.md", format_markdown(statistics).encode())
     drawn = [file for plot in plots if (file := plot(folder, statistics))]
     page = write_report(statistics, results, drawn)
-    print(f"written: {folder}, {page}", flush=True)
-    return _complain(statistics)
+    print(printable(f"written: {folder}, {page}"), flush=True)
+    return _print_problems(statistics)
 
 
 def _figures(score: Score) -> str:
@@ -260,20 +177,17 @@ def _figures(score: Score) -> str:
     return line if score.error_ratio is None else f"{line}, errorRatio={score.error_ratio:6.4f}"
 
 
-def _complain(statistics: Statistics) -> int:
+def _print_problems(statistics: Statistics) -> int:
+    problems: dict[str, list[str]] = {}
     for method in statistics.methods:
         scores = statistics.scores_of(method.name)
         missing = [score.image for score in scores if not score.file]
         if missing:
             shown = ", ".join(missing[:8]) + (" and others" if missing[8:] else "")
-            print(
-                f"{method.name}: {len(missing)} of {len(scores)} images missing: {shown}",
-                file=sys.stderr,
-            )
-    problems: dict[str, list[str]] = {}
-    for score in statistics.scores:
-        if score.problem:
-            problems.setdefault(f"{score.image}: {score.problem}", []).append(score.method)
+            say(f"{method.name}: {len(missing)} of {len(scores)} images missing: {shown}")
+        for score in scores:
+            if score.problem:
+                problems.setdefault(f"{score.image}: {score.problem}", []).append(method.name)
     for problem, methods in problems.items():
-        print(f"{', '.join(methods)}: {problem}", file=sys.stderr)
+        say(f"{', '.join(methods)}: {problem}")
     return 1 if problems else 0

@@ -1,16 +1,15 @@
-"""Restore a benchmark's images with the true kernels: what error ratios are measured against."""
+"""Restore a benchmark's images with the true kernels: what error ratios refer to."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from statistic.known_kernel import WEIGHT, deconvolve
-from statistic.methods import Given
+from statistic.methods import ImageFiles
 from statistic.reblur import orient_kernel
+from utils.engine.deconvolution import WEIGHT, deconvolve
 from utils.errors import DataError
-from utils.images.colors import LumaRange
-from utils.images.files import sha256, write_json
+from utils.images.colors import Luma
+from utils.images.files import read_json, sha256, write_json
 from utils.images.reading import read_image, read_kernel
 from utils.images.writing import write_png
 from utils.runs.parallel import in_parallel
@@ -18,105 +17,81 @@ from utils.terminal.progress import image_bar, say
 
 
 @dataclass(frozen=True)
-class Task:
-    """One image to restore.
+class RestorationJob:
+    """One image to restore with its true kernel."""
 
-    Parameters
-    ----------
-    image : str
-        The blurry image's name without suffix.
-    given : Given
-        The blurry image, the truth and the true kernel.
-    restored : Path
-        The PNG to write.
-    luma_range : LumaRange
-        See `statistic.benchmark.Benchmark`.
-    """
+    image: str  # the blurry image's name
+    truth: Path
+    blurry: Path
+    kernel: Path
+    luma: Luma  # the luminance that is compared
+    folder: Path  # where the files are written
 
-    image: str
-    given: Given
-    restored: Path
-    luma_range: LumaRange
+    @property
+    def restored(self) -> Path:
+        return self.folder / f"{self.image}.png"
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / f"{self.image}.json"
+
+    def record(self) -> dict[str, Any]:
+        """What the restored image is made from."""
+        return {
+            "blurry_sha256": sha256(self.blurry),
+            "truth_sha256": sha256(self.truth),
+            "kernel_sha256": sha256(self.kernel),
+            "weight": WEIGHT,
+        }
+
+    def is_done(self) -> bool:
+        try:
+            return self.restored.exists() and read_json(self.record_file) == self.record()
+        except (DataError, OSError):
+            return False
 
 
 def restore_known(
-    given: dict[str, Given], folder: Path, luma_range: LumaRange, jobs: int
+    files: dict[str, ImageFiles], folder: Path, luma: Luma, workers: int
 ) -> dict[str, str]:
-    """Restore with its true kernel every image that was not so restored before.
+    """Restore images with their true kernels, if that has not been done before.
 
-    Beside each stands a record of what it was made from; where that has changed since, the image
-    is made anew.
-
-    Parameters
-    ----------
-    given : dict of str to Given
-        See `statistic.methods.find_given`. Images without truth or kernel are passed over.
-    folder : Path
-        Where ``NAME.png`` and ``NAME.json`` are written for each image.
-    luma_range : LumaRange
-        See `statistic.benchmark.Benchmark`.
-    jobs : int
-        How many processes work.
-
-    Returns
-    -------
-    dict of str to str
-        Why an image could not be restored, by its name.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written.
+    Each image NAME gets the files ``NAME.png`` and ``NAME.json`` in `folder`, the latter a record
+    of what the former was made from. If that has changed since, the image is made again. Images
+    without truth or kernel are passed over. Returns, by the image's name, why one could not be
+    restored.
     """
-    tasks = [
-        Task(image, files, folder / f"{image}.png", luma_range)
-        for image, files in given.items()
-        if files.blurry and files.truth and files.kernel
-        if not _is_current(files, folder / f"{image}.png")
+    jobs = [
+        RestorationJob(name, image.truth, image.blurry, image.true_kernel, luma, folder)
+        for name, image in files.items()
+        if image.truth and image.blurry and image.true_kernel
     ]
-    if not tasks:
+    jobs = [job for job in jobs if not job.is_done()]
+    if not jobs:
         return {}
-    say(f"restoring {len(tasks)} images with their true kernels, for the error ratio: {folder}")
+    say(f"restoring {len(jobs)} images with their true kernels, for the error ratio: {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     failures = {}
-    with image_bar(len(tasks)) as bar:
-        for image, failure in in_parallel(_restore, tasks, jobs):
+    with image_bar(len(jobs)) as bar:
+        for name, failure in in_parallel(_restore, jobs, workers):
             if failure:
-                failures[image] = failure
+                failures[name] = failure
             bar.update()
     return failures
 
 
-def _is_current(given: Given, restored: Path) -> bool:
+def _restore(job: RestorationJob) -> tuple[str, str | None]:
+    # If it cannot be made, one that was made from other files must not be taken for it.
+    job.restored.unlink(missing_ok=True)
     try:
-        record = json.loads(restored.with_suffix(".json").read_text())
-        return restored.exists() and record == _record(given)
-    except (OSError, ValueError):
-        return False
-
-
-def _record(given: Given) -> dict[str, Any]:
-    return {
-        "blurry_sha256": sha256(given.blurry),
-        "truth_sha256": sha256(given.truth),
-        "kernel_sha256": sha256(given.kernel),
-        "weight": WEIGHT,
-    }
-
-
-def _restore(task: Task) -> tuple[str, str | None]:
-    # What other files made must not be taken for this if these cannot be read.
-    task.restored.unlink(missing_ok=True)
-    luma = task.luma_range.luma
-    try:
-        blurry, truth = luma(read_image(task.given.blurry)), luma(read_image(task.given.truth))
-        kernel = read_kernel(task.given.kernel)
+        blurry, truth = (job.luma.luminance(read_image(file)) for file in (job.blurry, job.truth))
+        kernel = read_kernel(job.kernel)
     except (DataError, OSError) as error:
-        return task.image, str(error)
+        return job.image, str(error)
     try:
-        restored = deconvolve(blurry, orient_kernel(kernel, truth, blurry))
+        restored = deconvolve(blurry, orient_kernel(kernel, truth, blurry), WEIGHT)
     except ValueError as error:
-        return task.image, f"{task.given.blurry}: {error}"
-    write_png(task.restored, restored)
-    write_json(task.restored.with_suffix(".json"), _record(task.given))
-    return task.image, None
+        return job.image, f"{job.blurry}: {error}"
+    write_png(job.restored, restored)
+    write_json(job.record_file, job.record())
+    return job.image, None

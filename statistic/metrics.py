@@ -1,9 +1,7 @@
-"""The numbers of the field's tables, as the published MATLAB scripts compute them.
-
-PSNR, SSIM with automatic downsampling, the alignment by a common shift, and the error ratio.
-"""
+"""PSNR, SSIM, alignment and error ratio, as the published MATLAB scripts compute them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +21,8 @@ _SSIM_C2 = (0.03 * 255) ** 2
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio of two images on the scale of 8 bits.
 
-    The peak is 255 always. The published script takes 1 for a restored image that nowhere exceeds
-    2, so that a black result scores 48 dB lower there.
+    The peak is always 255. The published script takes 1 for a restored image that nowhere exceeds
+    2, so that a black result scores 48 dB less.
 
     Parameters
     ----------
@@ -50,8 +48,8 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Structural similarity of two images on the scale of 8 bits, with automatic downsampling.
 
     Images whose shorter side has 384 pixels or more are first averaged and decimated by
-    ``round(side / 256)``. Gaussian 11 x 11 window, sigma 1.5, K = (0.01, 0.03), and only windows
-    that lie fully inside.
+    ``round(side / 256)``. The window is an 11 x 11 Gaussian of sigma 1.5, K is (0.01, 0.03), and
+    only windows inside the image count.
 
     Parameters
     ----------
@@ -91,15 +89,33 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float(similarity.mean())
 
 
+@dataclass(frozen=True)
+class Alignment:
+    """A restored image at the shift where it fits the truth best."""
+
+    psnr: float
+    ssim: float
+    aligned: np.ndarray  # (H - 30, W - 30), in [0, 1]: compare it with ``crop(truth)``
+    # Rows and columns in pixels by which the restored image lies further down and right than the
+    # truth: the truth's content at (y, x) is at (y + rows, x + columns) in the restored image.
+    shift: tuple[float, float]
+
+
 def comp_upto_shift(
     restored: np.ndarray, truth: np.ndarray, maxshift: int = MAXSHIFT
 ) -> tuple[float, float, np.ndarray]:
-    """Score a restored image at the shift that suits it best.
+    """Score a restored image as `align` does; returns psnr, ssim and the aligned image."""
+    found = align(restored, truth, maxshift)
+    return found.psnr, found.ssim, found.aligned
 
-    Blind deblurring cannot tell a shifted image with the opposite shift of the kernel from the
-    right ones. So of all shifts by quarters of a pixel up to `maxshift` in each direction the one
-    with the smallest sum of squared differences counts; of several, the first by rows, then by
-    columns. The truth is compared without a border of `BORDER` pixels.
+
+def align(restored: np.ndarray, truth: np.ndarray, maxshift: int = MAXSHIFT) -> Alignment:
+    """Score a restored image at the shift where it fits the truth best.
+
+    Blind deblurring cannot distinguish a shifted image with an oppositely shifted kernel from the
+    right ones. So the shift with the smallest sum of squared differences counts, out of all shifts
+    by quarters of a pixel up to `maxshift` in each direction; of equally good ones, the first by
+    rows, then by columns. A border of `BORDER` pixels of the truth is not compared.
 
     Parameters
     ----------
@@ -114,12 +130,8 @@ def comp_upto_shift(
 
     Returns
     -------
-    psnr : float
-        In dB, see `psnr`.
-    ssim : float
-        See `ssim`.
-    aligned : (H - 30, W - 30) float64 array
-        The restored image at the best shift, in [0, 1]: compare it with ``crop(truth)``.
+    Alignment
+        The scores, the aligned image and the shift.
 
     Raises
     ------
@@ -130,36 +142,6 @@ def comp_upto_shift(
     ----------
     Levin, Weiss, Durand, Freeman: Understanding and evaluating blind deconvolution algorithms.
     CVPR 2009.
-    """
-    found = align(restored, truth, maxshift)
-    return found.psnr, found.ssim, found.aligned
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """A restored image at the shift that suits it best.
-
-    Parameters
-    ----------
-    psnr, ssim : float
-        Its scores there, see `psnr` and `ssim`.
-    aligned : (H - 30, W - 30) float64 array
-        The restored image there, in [0, 1].
-    shift : (float, float)
-        Rows and columns, in pixels, by which the restored image lies further down and right than
-        the truth: what the truth has at (y, x) stands in it at (y + rows, x + columns).
-    """
-
-    psnr: float
-    ssim: float
-    aligned: np.ndarray
-    shift: tuple[float, float]
-
-
-def align(restored: np.ndarray, truth: np.ndarray, maxshift: int = MAXSHIFT) -> Alignment:
-    """Score a restored image at the shift that suits it best, and tell the shift.
-
-    Parameters and errors are those of `comp_upto_shift`.
     """
     if maxshift not in range(BORDER + 1):
         raise ValueError(f"maxshift is {maxshift}: give a whole number from 0 to {BORDER}")
@@ -193,67 +175,54 @@ def align(restored: np.ndarray, truth: np.ndarray, maxshift: int = MAXSHIFT) -> 
 
 
 def crop(truth: np.ndarray) -> np.ndarray:
-    """The part of the truth that is compared: all but a border of `BORDER` pixels."""
+    """Crop the truth to the part that is compared: all but a border of `BORDER` pixels."""
     return truth[BORDER:-BORDER, BORDER:-BORDER]
 
 
 def search_shift(image: np.ndarray, reference: np.ndarray) -> tuple[int, int]:
     """Find the shift by quarters of a pixel at which an image differs least from a reference.
 
-    Every shift is tried. At a quarter-pixel shift the bilinear sample is a fixed combination of
-    four copies of the image shifted by whole pixels, so its sum of squared differences follows
+    The search is exhaustive. At a quarter-pixel shift, the bilinear sample is a fixed combination
+    of four copies of the image shifted by whole pixels, so its sum of squared differences follows
     from the correlation of image and reference and from window sums of products of neighboring
-    pixels, all at whole-pixel shifts only. Sums that rounding might have put in the wrong order
-    are computed anew from the differences themselves.
+    pixels, all at whole-pixel shifts. Sums that rounding may have put in the wrong order are
+    computed again from the differences themselves.
 
     Parameters
     ----------
     image : (H + 2 m, W + 2 m) float array
         Where to search: the reference's size and m more pixels, the largest shift, on all sides.
     reference : (H, W) float array
-        What to look for.
+        What to search for.
 
     Returns
     -------
     (int, int)
-        Rows and columns in quarters of a pixel, 0..8 m, counted from the image's upper left
-        corner. Of equally good shifts the first by rows, then by columns; for values k/255 scaled
-        by 255 this is exact.
+        Rows and columns in quarters of a pixel, 0..8 m, from the image's upper left corner. Of
+        equally good shifts, the first by rows, then by columns; this is exact for 8-bit images.
     """
     if np.ptp(image) == 0:
         return 0, 0
     sums, error = _sums_of_squares(image, reference)
     # A shift that is truly the best lies at most twice the error above the smallest sum.
-    candidates = np.argwhere(sums <= sums.min() + 2 * error)
+    rows, columns = np.nonzero(sums <= sums.min() + 2 * error)
+    candidates = list(zip(rows.tolist(), columns.tolist(), strict=True))
     if len(candidates) == 1:
-        best = candidates[0]
-    else:
-        best = min(
-            candidates,
-            key=lambda shift: np.sum((shifted(image, shift, reference.shape) - reference) ** 2),
-        )
-    return int(best[0]), int(best[1])
+        return candidates[0]
+    return min(
+        candidates,
+        key=lambda shift: np.sum((shifted(image, shift, reference.shape) - reference) ** 2),
+    )
 
 
 def shifted(image: np.ndarray, shift: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     """Cut a window out of an image at a shift by quarters of a pixel, bilinearly.
 
-    Parameters
-    ----------
-    image : (M, N) float array
-        What to cut from.
-    shift : (int, int)
-        Rows and columns in quarters of a pixel from the upper left corner.
-    shape : (int, int)
-        The window's rows and columns.
-
-    Returns
-    -------
-    array of the given shape
-        The window. Where the image is constant so is the window, to the last bit.
+    `shift` is in quarters of a pixel from the upper left corner, `shape` is the window's. Where
+    the image is constant, so is the window, to the last bit.
     """
     for axis in (0, 1):
-        first, quarters = divmod(int(shift[axis]), STEP)
+        first, quarters = divmod(shift[axis], STEP)
         near = np.take(image, range(first, first + shape[axis]), axis)
         if quarters:
             far = np.take(image, range(first + 1, first + 1 + shape[axis]), axis)
@@ -263,15 +232,15 @@ def shifted(image: np.ndarray, shift: tuple[int, int], shape: tuple[int, int]) -
 
 
 def error_ratio(aligned: np.ndarray, aligned_known: np.ndarray, truth: np.ndarray) -> float:
-    """Error of a restored image over that of the one restored with the true kernel, as published.
+    """Error of a restored image relative to the one restored with the true kernel, as published.
 
-    The published scripts apply MATLAB's matrix ``norm`` to the differences: their largest
-    singular value. See `error_ratio_levin` for the ratio that its authors defined.
+    The published scripts apply MATLAB's matrix ``norm`` to the differences, which is their
+    largest singular value. `error_ratio_levin` is the ratio as originally defined.
 
     Parameters
     ----------
     aligned : (H, W) array
-        The restored image as `comp_upto_shift` aligned it.
+        The restored image as aligned by `align`.
     aligned_known : (H, W) array
         The image restored with the true kernel, likewise.
     truth : (H, W) array
@@ -280,8 +249,8 @@ def error_ratio(aligned: np.ndarray, aligned_known: np.ndarray, truth: np.ndarra
     Returns
     -------
     float
-        1 where both are equally far from the truth; infinite where only the restored image is
-        off it.
+        1 if both are equally far from the truth; infinite if only the restored image differs
+        from it.
 
     Raises
     ------
@@ -292,14 +261,19 @@ def error_ratio(aligned: np.ndarray, aligned_known: np.ndarray, truth: np.ndarra
 
 
 def error_ratio_levin(aligned: np.ndarray, aligned_known: np.ndarray, truth: np.ndarray) -> float:
-    """Error ratio by sums of squared differences, as Levin et al. (CVPR 2009) define it.
+    """Error ratio by sums of squared differences, as defined by Levin et al. (CVPR 2009).
 
     Parameters, return value and errors are those of `error_ratio`.
     """
     return _ratio(lambda difference: float(np.sum(difference**2)), aligned, aligned_known, truth)
 
 
-def _ratio(size, aligned: np.ndarray, aligned_known: np.ndarray, truth: np.ndarray) -> float:
+def _ratio(
+    size: Callable[[np.ndarray], float],
+    aligned: np.ndarray,
+    aligned_known: np.ndarray,
+    truth: np.ndarray,
+) -> float:
     aligned, aligned_known, truth = _equal_shapes(
         aligned=aligned, aligned_known=aligned_known, truth=truth
     )
@@ -310,7 +284,7 @@ def _ratio(size, aligned: np.ndarray, aligned_known: np.ndarray, truth: np.ndarr
 
 
 def _largest_singular_value(matrix: np.ndarray) -> float:
-    # Of the Gram matrix only the largest eigenvalue is needed: a tenth of the time of an SVD.
+    # The largest eigenvalue of the Gram matrix takes a tenth of the time of an SVD.
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.T
     last = matrix.shape[0] - 1
@@ -328,7 +302,7 @@ def _sums_of_squares(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarr
     spectrum *= fft.rfft2(reference, shape).conj()
     correlation = fft.irfft2(spectrum, shape)[:count, :count]
 
-    # A row and a column more give the last window neighbors, which always get weight 0.
+    # One more row and column give the last window neighbors, which always get weight 0.
     image = np.pad(image, ((0, 1), (0, 1)))
     here, right = image[:-1, :-1], image[:-1, 1:]
     below, across = image[1:, :-1], image[1:, 1:]
@@ -360,13 +334,13 @@ def _sums_of_squares(image: np.ndarray, reference: np.ndarray) -> tuple[np.ndarr
 
     total = np.vdot(reference, reference)
     sums = energy - 2 * correlation + total
-    # Sums of n terms err by at most n eps times their absolute sum, FFTs by far less.
+    # A sum of n terms errs by at most n eps times their absolute sum, FFTs by far less.
     error = 8 * (rows + columns) * np.finfo(float).eps * (np.vdot(image, image) + total)
     return sums, float(error)
 
 
 def _window_sums(values: np.ndarray, count: int) -> np.ndarray:
-    """Sums over all windows that leave out ``count - 1`` rows and columns in total."""
+    """Sums over all windows that are ``count - 1`` rows and columns smaller than the array."""
     for _axis in (0, 1):
         offset = np.arange(len(values)) - np.arange(count)[:, None]
         inside = (offset >= 0) & (offset <= len(values) - count)

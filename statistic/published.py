@@ -1,4 +1,4 @@
-"""The figures in print that the tables show for comparison; nothing here was measured by us."""
+"""Published figures, which the tables show for comparison. None was measured by this project."""
 
 from statistic.benchmark import Published
 
@@ -6,7 +6,7 @@ _PAPER = "Ren et al., Neural Blind Deconvolution Using Deep Priors, CVPR 2020"
 _VDIP = "Huo et al., Blind Image Deconvolution Using Variational Deep Image Prior, TPAMI 2023"
 _DEBLUR_INR = "Deblur-INR, 2024"
 
-# Averages over the 32 images. The scripts of the paper's time searched shifts up to 5 pixels.
+# Averages over all 32 images.
 LEVIN = (
     Published("known kernel", 34.53, 0.949, 1.000, _PAPER),
     Published("Krishnan", 29.88, 0.866, 2.452, _PAPER),
@@ -20,7 +20,7 @@ LEVIN = (
     Published("Deblur-INR", 33.74, 0.938, 1.185, _DEBLUR_INR),
 )
 
-# Averages over the 100 uniformly blurred images.
+# Averages over all 100 uniformly blurred images.
 LAI = (
     Published("SelfDeblur", 20.97, 0.752, None, _PAPER),
     Published("VDIP", 25.12, 0.869, None, _VDIP),

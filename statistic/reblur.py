@@ -1,7 +1,7 @@
-"""How well a kernel explains a blurry image whose sharp original is at hand, and which way up.
+"""How well a kernel explains a blurry image whose truth is known, and in which orientation.
 
-Kernels are stored in two conventions that differ by a turn of 180 degrees, and neither a file's
-name nor its looks tell which. Blurring the truth again does.
+Kernels are stored in two conventions that differ by a rotation of 180 degrees, which neither a
+file's name nor its content reveals. Blurring the truth again does.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from utils.images.kernels import centre_of_mass
 def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> float:
     """Blur the truth by valid correlation with a kernel and compare with the blurry image.
 
-    Kernel and image may be shifted against each other, so the two are aligned first, by the
-    kernel's centre of mass and then by searching around it.
+    Kernel and image may be shifted against each other. So the two are aligned first, by the
+    kernel's centre of mass and then by a search around it.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> fl
     Returns
     -------
     float
-        PSNR in dB of the aligned images, see `statistic.metrics.comp_upto_shift`. On Levin's
-        benchmark 40 to 49 for the right orientation, 25 to 43 for the other.
+        PSNR in dB of the aligned images, see `statistic.metrics.align`. On Levin's benchmark 40
+        to 49 for the right orientation, 25 to 43 for the wrong one.
 
     Raises
     ------
@@ -53,15 +53,10 @@ def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> fl
 
 
 def orient_kernel(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> np.ndarray:
-    """Turn a kernel by 180 degrees if that explains the blurry image better.
+    """Rotate a kernel by 180 degrees if that explains the blurry image better.
 
-    Parameters and errors are those of `reblur_psnr`.
-
-    Returns
-    -------
-    (kh, kw) array
-        The kernel for valid correlation, as the networks estimate it and
-        `statistic.known_kernel.deconvolve` takes it.
+    Parameters and errors are those of `reblur_psnr`. The result is the kernel for valid
+    correlation, as the networks estimate it and `utils.engine.deconvolution.deconvolve` takes it.
     """
     turned = kernel[::-1, ::-1]
     if reblur_psnr(turned, truth, blurry) > reblur_psnr(kernel, truth, blurry):

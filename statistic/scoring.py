@@ -1,159 +1,129 @@
-"""Score one image of a benchmark under all methods."""
+"""Score one image of a benchmark as restored by all methods."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from datasets.catalog import truth_name
 from statistic.metrics import BORDER, Alignment, align, crop, error_ratio, error_ratio_levin
 from utils.errors import DataError
-from utils.images.colors import LumaRange
+from utils.images.colors import Luma
 from utils.images.files import write_whole
-from utils.images.reading import read_image, truth_name
+from utils.images.reading import read_image
 from utils.images.writing import encode_png
+
+FIGURES = ("psnr", "ssim", "error_ratio", "error_ratio_levin")
 
 
 @dataclass(frozen=True)
 class Score:
-    """What became of one image under one method.
-
-    Parameters
-    ----------
-    method : str
-        The method's name.
-    image : str
-        The blurry image's name without suffix.
-    file : Path or None
-        The restored image; None if the method lacks it.
-    psnr, ssim : float or None
-        At the best shift; None if the image could not be scored.
-    error_ratio, error_ratio_levin : float or None
-        As the published scripts compute it, and as Levin et al. define it; None if there is no
-        image restored with the true kernel.
-    problem : str or None
-        Why a score is lacking though the file is there.
-    shift : (float, float) or None
-        See `statistic.metrics.Alignment`; None if the image could not be scored.
-    """
+    """The scores of one image restored by one method; None for what could not be computed."""
 
     method: str
-    image: str
-    file: Path | None
+    image: str  # the blurry image's name
+    file: Path | None  # the restored image; None if the method has none
     psnr: float | None = None
     ssim: float | None = None
-    error_ratio: float | None = None
-    error_ratio_levin: float | None = None
-    problem: str | None = None
-    shift: tuple[float, float] | None = None
+    error_ratio: float | None = None  # as the published scripts compute it
+    error_ratio_levin: float | None = None  # as Levin et al. define it
+    problem: str | None = None  # why a figure is missing although there is a file
+    shift: tuple[float, float] | None = None  # see `statistic.metrics.Alignment`
+    gray: bool = False  # whether the file is gray
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        return {name: getattr(self, name) for name in FIGURES}
+
+    @property
+    def reason(self) -> str | None:
+        """Why figures are missing, if any are."""
+        return self.problem if self.file else "missing"
 
 
 @dataclass(frozen=True)
-class Task:
-    """One image of a benchmark, restored by all methods.
+class ScoringJob:
+    """One image of a benchmark with all its restored versions."""
 
-    Parameters
-    ----------
-    image : str
-        The blurry image's name without suffix.
-    truth : Path or None
-        The sharp image.
-    known : Path or None
-        The image restored with the true kernel.
-    known_failure : str or None
-        Why it could not be so restored.
-    restored : dict of str to Path
-        The restored images by the methods' names.
-    aligned : dict of str to Path
-        Where the aligned images are to be written, likewise; none for methods that it lacks.
-    maxshift : int
-        See `statistic.metrics.comp_upto_shift`.
-    luma_range : LumaRange
-        See `statistic.benchmark.Benchmark`.
-    """
-
-    image: str
+    image: str  # the blurry image's name
     truth: Path | None
-    known: Path | None
-    known_failure: str | None
-    restored: dict[str, Path]
-    aligned: dict[str, Path]
-    maxshift: int
-    luma_range: LumaRange
+    known: Path | None  # the image restored with the true kernel
+    known_failure: str | None  # why it could not be so restored
+    restored: dict[str, Path]  # by the methods' names
+    gray_scales: dict[str, Luma]  # of gray restored images, likewise, as far as they are known
+    aligned: dict[str, Path]  # where the aligned images shall be written, likewise
+    maxshift: int  # see `statistic.metrics.comp_upto_shift`
+    luma: Luma  # the luminance that is compared
 
 
-def score_image(task: Task) -> list[Score]:
-    """Score an image under every method.
-
-    Parameters
-    ----------
-    task : Task
-        What to score.
-
-    Returns
-    -------
-    list of Score
-        One for each method. An image that cannot be scored is one with a `problem`.
-
-    Raises
-    ------
-    OSError
-        If an aligned image cannot be written.
-    """
+def score_image(job: ScoringJob) -> list[Score]:
+    """Score an image under every method; one that cannot be scored gets a `Score.problem`."""
     try:
-        truth = _read_truth(task)
+        if job.truth is None:
+            raise DataError(f"there is no sharp image {truth_name(job.image)}.png (see --gt_path)")
+        truth = job.luma.luminance(read_image(job.truth))
     except (DataError, OSError) as error:
         return [
-            Score(method, task.image, file, problem=str(error))
-            for method, file in task.restored.items()
+            Score(method, job.image, file, problem=str(error))
+            for method, file in job.restored.items()
         ]
-    known, failure = None, task.known_failure
-    if task.known:
+    known, failure = None, job.known_failure
+    if job.known:
         try:
-            known = _align(task.known, truth, task).aligned
+            luminance = job.luma.luminance(read_image(job.known))
+            known = _align(job.known, luminance, truth, job.maxshift).aligned
         except (DataError, OSError) as error:
             failure = str(error)
-    no_ratio = f"no error ratio: {failure}" if failure else None
 
     scores = []
-    for method, file in task.restored.items():
+    for method, file in job.restored.items():
+        scale = job.gray_scales.get(method)
         try:
-            found = _align(file, truth, task)
+            image = read_image(file)
+            found = _align(file, job.luma.luminance(image, scale), truth, job.maxshift)
         except (DataError, OSError) as error:
-            scores.append(Score(method, task.image, file, problem=str(error)))
+            scores.append(Score(method, job.image, file, problem=str(error)))
             continue
-        ratios = []
+        ratios: dict[str, float] = {}
         if known is not None:
-            ratios = [
-                ratio(found.aligned, known, crop(truth))
-                for ratio in (error_ratio, error_ratio_levin)
-            ]
-        figures = (found.psnr, found.ssim, *ratios)
+            ratios = {
+                "error_ratio": error_ratio(found.aligned, known, crop(truth)),
+                "error_ratio_levin": error_ratio_levin(found.aligned, known, crop(truth)),
+            }
         scores.append(
-            Score(method, task.image, file, *figures, problem=no_ratio, shift=found.shift)
+            Score(
+                method,
+                job.image,
+                file,
+                found.psnr,
+                found.ssim,
+                **ratios,
+                problem=f"no error ratio: {failure}" if failure else None,
+                shift=found.shift,
+                gray=image.ndim == 2,
+            )
         )
-        if method in task.aligned:
-            image = _in_color(found.aligned, file, task.luma_range)
-            write_whole(task.aligned[method], encode_png(image))
+        if method in job.aligned:
+            pixels = _aligned_image(found.aligned, image, job.luma, scale)
+            write_whole(job.aligned[method], encode_png(pixels))
     return scores
 
 
-def _read_truth(task: Task) -> np.ndarray:
-    if task.truth is None:
-        raise DataError(f"there is no sharp image {truth_name(task.image)}.png (see --gt_path)")
-    return task.luma_range.luma(read_image(task.truth))
-
-
-def _align(file: Path, truth: np.ndarray, task: Task) -> Alignment:
+def _align(file: Path, luminance: np.ndarray, truth: np.ndarray, maxshift: int) -> Alignment:
     try:
-        return align(task.luma_range.luma(read_image(file)), truth, task.maxshift)
+        return align(luminance, truth, maxshift)
     except ValueError as error:
         raise DataError(f"{file}: {error}") from error
 
 
-def _in_color(aligned: np.ndarray, file: Path, luma_range: LumaRange) -> np.ndarray:
-    """Give an aligned luminance the cropped, not aligned chroma of its file, if it has any."""
-    image = read_image(file)
+def _aligned_image(
+    aligned: np.ndarray, image: np.ndarray, luma: Luma, gray_scale: Luma | None
+) -> np.ndarray:
+    """Put an aligned luminance on its file's scale, with the cropped chroma of a color image.
+
+    As in the published scripts, the chroma is not aligned.
+    """
     if image.ndim == 2:
-        return aligned
+        return luma.convert(aligned, gray_scale) if gray_scale else aligned
     image = image[BORDER:, BORDER:][: aligned.shape[0], : aligned.shape[1]]
-    return luma_range.replace_luma(image, aligned)
+    return luma.replace_luminance(image, aligned)

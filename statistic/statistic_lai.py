@@ -14,30 +14,20 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from datasets import catalog
 from statistic import published
-from statistic.benchmark import Benchmark, BlurryImage
+from statistic.benchmark import Benchmark
 from statistic.evaluate import evaluate, parse_options, report
 from statistic.plots import draw_subsets
-from utils.images.colors import STUDIO_RANGE
 from utils.terminal.program import run_program
 
 LAI = Benchmark(
-    name="lai",
-    images=tuple(
-        BlurryImage(f"{subset}_{number:02}_kernel_{kernel:02}", f"{subset}_{number:02}", kernel)
-        for subset in ("manmade", "natural", "people", "saturated", "text")
-        for number in range(1, 6)
-        for kernel in range(1, 5)
-    ),
+    data=catalog.LAI,
     endings=("", "_x"),
-    truth_folders=("{results}/lai/ground_truth", "datasets/lai/ground_truth"),
-    blurry_folders=("datasets/lai/uniform", "datasets/lai/uniform_ycbcr"),
-    kernel_folders=("datasets/lai/kernel",),
-    kernel_name="kernel_{:02}",
-    luma_range=STUDIO_RANGE,
-    known_kernel_folders=(),
+    results_truths="ground_truth",
+    error_ratios=False,
     published=published.LAI,
-    where_to_get="datasets/README.md tells how to get them",
+    where_to_get="datasets/README.md says how to get them",
 )
 
 

@@ -13,27 +13,18 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from datasets import catalog
 from statistic import published
-from statistic.benchmark import Benchmark, BlurryImage
+from statistic.benchmark import Benchmark
 from statistic.evaluate import evaluate, parse_options, report
 from statistic.plots import draw_error_ratios, draw_heatmaps
-from utils.images.colors import FULL_RANGE
 from utils.terminal.program import run_program
 
 LEVIN = Benchmark(
-    name="levin",
-    images=tuple(
-        BlurryImage(f"im{image}_kernel{kernel}_img", str(image), kernel)
-        for image in range(1, 5)
-        for kernel in range(1, 9)
-    ),
+    data=catalog.LEVIN,
     endings=("_x", ""),
-    truth_folders=("{results}/levin/groundtruth", "datasets/levin/gt"),
-    blurry_folders=("datasets/levin",),
-    kernel_folders=("datasets/levin/gt",),
-    kernel_name="kernel{}",
-    luma_range=FULL_RANGE,  # the truth is gray, and gray in three channels is the same gray
-    known_kernel_folders=("{results}/levin/others/groundk", "{results}/levin/known_kernel"),
+    results_truths="groundtruth",
+    error_ratios=True,
     published=published.LEVIN,
     where_to_get="python datasets/fetch.py levin gets them",
 )

@@ -4,11 +4,15 @@ import csv
 import io
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from statistic.summary import FIGURES, Average, Statistics
+from statistic.scoring import FIGURES
+from statistic.summary import Average, Statistics
+from utils import tables
+from utils.errors import printable
 
 TITLES = {
     "psnr": "PSNR",
@@ -18,158 +22,95 @@ TITLES = {
 }
 # The width keeps decimal points in one column below 100 dB and below a ratio of 100.
 _FORMATS = {"psnr": "5.2f", "ssim": "6.4f", "error_ratio": "6.3f", "error_ratio_levin": "6.3f"}
+_PUBLISHED_FORMATS = {**_FORMATS, "ssim": "5.3f"}
 
 
 def format_text(statistics: Statistics) -> str:
-    """Format the averages of all methods, and those in print, as an aligned table.
-
-    Parameters
-    ----------
-    statistics : Statistics
-        What to show.
-
-    Returns
-    -------
-    str
-        Lines without a last line break.
-    """
+    """Format all methods' averages and the published ones as an aligned table with footnotes."""
     header, *rows = table_cells(statistics)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rows.insert(len(statistics.rows), ["-" * width for width in widths])
-    rows.insert(0, ["-" * width for width in widths])
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
-    ]
-    return "\n".join(lines + ["", *footnotes(statistics)])
+    measured = len(statistics.rows)
+    table = tables.format_table(
+        header, [None, *rows[:measured], None, *rows[measured:]], justify=str.ljust
+    )
+    return "\n".join([table, "", *map(printable, footnotes(statistics))])
 
 
 def format_markdown(statistics: Statistics) -> str:
-    """Format the same table as Markdown.
-
-    Parameters
-    ----------
-    statistics : Statistics
-        What to show.
-
-    Returns
-    -------
-    str
-        Ready to paste.
-    """
+    """Format the same table as Markdown."""
     header, *rows = table_cells(statistics)
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    lines = [f"| {' | '.join(map(_escape, row))} |" for row in [header, rule, *rows]]
-    return "\n".join([*lines, "", *(f"{note}  " for note in footnotes(statistics))]) + "\n"
-
-
-def _escape(cell: str) -> str:
-    cell = cell.strip().replace("&", "&amp;").replace("<", "&lt;")
-    return cell.replace("\\", r"\\").replace("|", r"\|")
+    notes = [f"{printable(note)}  " for note in footnotes(statistics)]
+    return "\n".join([tables.format_markdown(header, rows), "", *notes]) + "\n"
 
 
 def format_csv(statistics: Statistics) -> str:
-    """Format the scores as CSV, one row for each image and method.
-
-    Parameters
-    ----------
-    statistics : Statistics
-        What to show.
-
-    Returns
-    -------
-    str
-        Columns method, image, those of `FIGURES`, and problem. A score that is lacking is an empty
-        cell, and the problem tells why.
-    """
+    """Format the scores as CSV: one row for each image and method, with the reason of gaps."""
     content = io.StringIO()
     table = csv.writer(content, lineterminator="\n")
     table.writerow(["method", "image", *FIGURES, "problem"])
     for score in statistics.scores:
-        figures = [getattr(score, figure) for figure in FIGURES]
-        problem = score.problem if score.file else "missing"
-        table.writerow([score.method, score.image, *figures, problem])
+        table.writerow([score.method, score.image, *score.figures.values(), score.reason])
     return content.getvalue()
 
 
 def as_json(statistics: Statistics, folder: Path) -> dict[str, Any]:
-    """Put all statistics into what JSON can hold.
+    """Put all statistics into a form that JSON can hold; None stands for what is unknown.
 
-    Parameters
-    ----------
-    statistics : Statistics
-        What to show.
-    folder : Path
-        Where the JSON file will lie: the paths in it are relative to this folder.
-
-    Returns
-    -------
-    dict
-        ``benchmark``, ``maxshift``, ``known_kernel`` (a folder); ``images``, each with the files
-        that are given; ``methods``, each with its ``scores``; ``rows`` of averages; ``published``
-        rows. What is not known is None. Of infinite figures stands the string ``Infinity``, which
-        Python's ``float`` and JavaScript's ``Number`` understand, for JSON has no such number.
+    Paths become relative to `folder`, where the JSON file will lie.
     """
 
-    def path(file: Path | None) -> str | None:
-        # A path that climbs out of a linked folder must climb where the disk does.
-        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix() if file else None
+    def convert(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: convert(entry) for name, entry in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [convert(entry) for entry in value]
+        if isinstance(value, Path):
+            # Links are resolved, for beyond a linked folder ".." is not where the path suggests.
+            return Path(os.path.relpath(value.resolve(), folder.resolve())).as_posix()
+        return json_number(value)
 
-    def average(value: Average) -> dict[str, Any]:
-        return {name: json_number(entry) for name, entry in asdict(value).items()}
-
-    return {
+    content = {
         "benchmark": statistics.benchmark.name,
         "maxshift": statistics.maxshift,
-        "known_kernel": path(statistics.known),
+        "known_kernel": statistics.known,
         "images": [
-            {
-                "name": image.name,
-                "image": image.image,
-                "kernel": image.kernel,
-                "truth": path(statistics.given[image.name].truth),
-                "blurry": path(statistics.given[image.name].blurry),
-                "true_kernel": path(statistics.given[image.name].kernel),
-            }
+            {"name": image.name, "image": image.label, "kernel": image.kernel}
+            | vars(statistics.files[image.name])
             for image in statistics.benchmark.images
         ],
         "methods": [
             {
                 "name": method.name,
                 "kind": method.kind,
-                "folder": path(method.folder),
+                "folder": method.folder,
                 "scores": [
                     {
                         "image": score.image,
-                        "file": path(score.file),
-                        "estimated_kernel": path(method.kernels.get(score.image)),
-                        **{figure: json_number(getattr(score, figure)) for figure in FIGURES},
-                        "problem": score.problem if score.file else "missing",
+                        "file": score.file,
+                        "estimated_kernel": method.kernels.get(score.image),
+                        **score.figures,
+                        "problem": score.reason,
                     }
                     for score in statistics.scores_of(method.name)
                 ],
             }
             for method in statistics.methods
         ],
-        "rows": [
-            {
-                "name": row.name,
-                "methods": list(row.methods),
-                "averages": {figure: average(value) for figure, value in row.averages.items()},
-            }
-            for row in statistics.rows
-        ],
+        "rows": [asdict(row) for row in statistics.rows],
         "published": [asdict(row) for row in statistics.benchmark.published],
     }
+    return {name: convert(value) for name, value in content.items()}
 
 
-def json_number(value: float | None) -> float | str | None:
-    """Put a figure into what JSON can hold: an infinite one becomes ``Infinity``."""
+def json_number(value: Any) -> Any:
+    """Turn an infinite number, which JSON lacks, into ``Infinity``.
+
+    Python's ``float`` and JavaScript's ``Number`` understand that string.
+    """
     return "Infinity" if value == math.inf else value
 
 
 def table_cells(statistics: Statistics) -> list[list[str]]:
-    """Format the table's header and rows, those in print last."""
+    """Format the table's header and rows, the published ones last."""
     total, published = len(statistics.benchmark.images), statistics.benchmark.published
     figures = [
         figure
@@ -182,14 +123,10 @@ def table_cells(statistics: Statistics) -> list[list[str]]:
         images = row.averages["psnr"].images if row.averages else 0
         count = str(images) if images == total else f"{images} of {total}"
         cells.append([row.name, count, *(_cell(row.averages, images, name) for name in figures)])
-    for row in published:
-        values = [getattr(row, figure, None) for figure in figures]
-        # SSIM has one decimal less in print.
-        shown = [
-            "" if value is None else f"{value:{_FORMATS[name].replace('6.4', '5.3')}}"
-            for name, value in zip(figures, values, strict=True)
-        ]
-        cells.append([f"{row.method} (published)", str(total), *shown])
+    for published_row in published:
+        values = [(name, getattr(published_row, name, None)) for name in figures]
+        shown = ["" if v is None else f"{v:{_PUBLISHED_FORMATS[name]}}" for name, v in values]
+        cells.append([f"{published_row.method} (published)", str(total), *shown])
     return cells
 
 
@@ -199,51 +136,83 @@ def _cell(averages: dict[str, Average], images: int, figure: str) -> str:
     average, style = averages[figure], _FORMATS[figure]
     cell = f"{average.mean:{style}}"
     if average.deviation is not None:
-        cell += f" ± {average.deviation:{style}}".replace("±  ", "± ")
+        cell += f" ± {f'{average.deviation:{style}}'.strip()}"
     return cell if average.images == images else f"{cell} (over {average.images})"
 
 
 def footnotes(statistics: Statistics) -> list[str]:
-    """Tell what a reader must know to compare the figures with others."""
-    notes = [
-        "Averages over the images counted; each was shifted by up to "
-        f"{statistics.maxshift} pixels, in quarters, to where it fits the truth best."
+    """Say what a reader must know to compare the figures with others."""
+    return [
+        "Averages are over the images counted. Each image is compared at the shift of at most "
+        f"{statistics.maxshift} pixels, in steps of a quarter, that fits the truth best.",
+        *_notes_on_error_ratios(statistics),
+        *_notes_on_runs(statistics),
+        *_notes_on_gray_files(statistics),
+        "PSNR always takes 255 as the peak. The published script takes 1 for a restored image that "
+        "nowhere exceeds 2 of 255, so that a black result scores 48 dB less.",
+        *_notes_on_sources(statistics),
+        "The scripts of the time of the published figures shifted by up to 5 pixels.",
     ]
-    if any("error_ratio" in row.averages for row in statistics.rows):
-        notes.append(
-            f"Error ratios refer to the images in {statistics.known}: the published scripts' by "
-            "largest singular values, Levin's (CVPR 2009) by sums of squares."
+
+
+def _notes_on_error_ratios(statistics: Statistics) -> Iterable[str]:
+    if not statistics.benchmark.error_ratios:
+        return
+    if not any("error_ratio" in row.averages for row in statistics.rows) or not statistics.known:
+        yield "No error ratios, for there are no images restored with the true kernels."
+        return
+    yield (
+        f"Error ratios refer to the images in {statistics.known}: those of the published scripts "
+        "by largest singular values, Levin's (CVPR 2009) by sums of squares."
+    )
+    if statistics.known.name == "known_kernel":
+        yield (
+            "Those images are our own. Published ratios refer to their authors' images, which are "
+            "further from the truth, so the ratios here are larger."
         )
-        if statistics.known.name != Path(statistics.benchmark.known_kernel_folders[0]).name:
-            notes.append(
-                "Those images are our own; published ratios refer to their authors', which are "
-                "further from the truth, so that ratios here are larger."
-            )
-    elif statistics.benchmark.known_kernel_folders:
-        notes.append("No error ratios, for there are no images restored with the true kernels.")
+
+
+def _notes_on_runs(statistics: Statistics) -> Iterable[str]:
     if any(len(row.methods) > 1 for row in statistics.rows):
-        notes.append("Several runs: mean and standard deviation of the runs' averages.")
+        yield "Several runs: mean and standard deviation of the runs' averages."
     settings: dict[str, set[frozenset[str]]] = {}
     for method in statistics.methods:
         settings.setdefault(method.run_of, set()).add(method.made_with)
-    notes += [
-        f"Runs of {name} do not have the same settings on record: no mean over them."
-        for name, different in settings.items()
-        if len(different) > 1
-    ]
-    notes += [
-        f"{method.name}: {len(method.unfinished)} of {len(method.files)} images are not finished "
-        "and were scored as they stand."
-        for method in statistics.methods
-        if method.unfinished
-    ]
-    notes.append(
-        "PSNR takes 255 as the peak always. The published script takes 1 for a restored image that "
-        "nowhere exceeds 2 of 255: a black result then scores 48 dB less."
-    )
+    for name, different in settings.items():
+        if len(different) > 1:
+            yield f"Runs of {name} do not have the same settings on record: no mean over them."
+    for method in statistics.methods:
+        if method.unfinished:
+            yield (
+                f"{method.name}: {len(method.unfinished)} of {len(method.files)} images are not "
+                "finished and were scored as they are."
+            )
+
+
+def _notes_on_gray_files(statistics: Statistics) -> Iterable[str]:
+    """Where the Y of color images is compared, whether gray files are on its scale matters."""
+    data = statistics.benchmark.data
+    if data.luma == data.scored_luma:
+        return
+    for method in statistics.methods:
+        gray = [score.image for score in statistics.scores_of(method.name) if score.gray]
+        converted = sum(image in method.gray_scales for image in gray)
+        if converted:
+            yield (
+                f"{method.name}: {converted} gray images, converted from the range on record to "
+                "that of rgb2ycbcr's Y (16 to 235), in which color images are compared."
+            )
+        if len(gray) > converted:
+            yield (
+                f"{method.name}: {len(gray) - converted} gray images without a record, taken for "
+                "rgb2ycbcr's Y (16 to 235). If they are rgb2gray's (0 to 255), these scores are "
+                "too low."
+            )
+
+
+def _notes_on_sources(statistics: Statistics) -> Iterable[str]:
     by_source: dict[str, list[str]] = {}
     for row in statistics.benchmark.published:
         by_source.setdefault(row.source, []).append(row.method)
-    notes += [f"Published, {source}: {', '.join(names)}." for source, names in by_source.items()]
-    notes.append("Scripts of the published figures' time shifted by up to 5 pixels.")
-    return notes
+    for source, names in by_source.items():
+        yield f"Published in {source}: {', '.join(names)}."

@@ -1,6 +1,7 @@
 """Small images to restore, blur and score."""
 
 import numpy as np
+from scipy.signal import correlate
 
 from utils.images.writing import write_png
 
@@ -21,3 +22,33 @@ def noisy(image, deviation, seed):
 def put(path, image):
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, image)
+
+
+def sharp_scene(height, width, seed=0):
+    """Overlapping rectangles of constant brightness: sparse gradients, edges across the borders."""
+    generator = np.random.default_rng(seed)
+    image = np.full((height, width), 0.5)
+    for _ in range(60):
+        top, left = generator.integers(-10, height), generator.integers(-10, width)
+        rows, columns = generator.integers(8, 30, 2)
+        image[max(top, 0) : top + rows, max(left, 0) : left + columns] = generator.random()
+    return image
+
+
+def hook(height, width):
+    """A kernel that no turn or mirror maps to itself."""
+    kernel = np.zeros((height, width))
+    kernel[0, :] = np.linspace(1, 2, width)
+    kernel[:, -1] = np.linspace(2, 0.5, height)
+    kernel[-1, width // 2] = 1
+    return kernel / kernel.sum()
+
+
+def blurred(kernel, height=100, width=90, noise=0.003):
+    """A blurry image by valid correlation, and the part of the sharp one that it shows."""
+    kh, kw = kernel.shape
+    scene = sharp_scene(height + kh - 1, width + kw - 1)
+    blurry = correlate(scene, kernel, "valid")
+    blurry += noise * np.random.default_rng(1).standard_normal(blurry.shape)
+    top, left = (kh - 1) // 2, (kw - 1) // 2
+    return blurry.clip(0, 1), scene[top : top + height, left : left + width]

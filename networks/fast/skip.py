@@ -1,9 +1,9 @@
 """Gx's image as `networks.skip.SkipNetwork` defines it, in fewer passes over memory.
 
-What Gx spends its time on is moving maps to and from memory, and the convolutions of the way up.
-So the 1 x 1 convolutions are matrix products, activations are applied in place, the non-local
-blocks multiply phi by g first, and the way up is done by `networks.fast.upsampled` and
-`networks.fast.activated`. All of it is exact up to rounding.
+Gx spends its time on the convolutions of the way up and on moving maps to and from memory. So the
+way up is done by `networks.fast.upsampled` and `networks.fast.activated`, the 1 x 1 convolutions
+are matrix products, and the non-local blocks multiply g by phi first. All of it is exact up to
+rounding.
 """
 
 import torch
@@ -62,7 +62,7 @@ def non_local(block: NonLocalBlock, x: Tensor) -> Tensor:
     """Compute ``block(x)``.
 
     Without a softmax, (theta^T phi) g^T = theta^T (phi g^T), and the product on the right needs a
-    matrix of channels x channels instead of one of positions x positions.
+    matrix of channels x channels instead of positions x positions.
     """
     theta = apply_conv(block.theta, x)
     phi = F.max_pool2d(apply_conv(block.phi, x), 2).flatten(2)

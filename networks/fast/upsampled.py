@@ -103,15 +103,15 @@ def add_upsampled_conv(base: Tensor, low: Tensor, weight: Tensor) -> Tensor:
 
     # So far the upsampled map's border was not its reflection. Only the outermost rows and columns
     # of the result see that border; they get what is missing.
-    first, last, left, right = BorderStrips.apply(low)  # type: ignore[no-untyped-call]
-    above, below = missing_border(first, last, height, width)
-    before, behind = missing_border(left.mT, right.mT, width, height)
+    top, bottom, left, right = BorderStrips.apply(low)  # type: ignore[no-untyped-call]
+    above, below = missing_border(top, bottom, height, width)
+    before, after = missing_border(left.mT, right.mT, width, height)
     out: Tensor = AddEdges.apply(  # type: ignore[no-untyped-call]
         base,
         F.conv2d(above, weight[:, :, :1]),
         F.conv2d(below, weight[:, :, 2:]),
         F.conv2d(F.pad(before[..., 1:-1], (1, 1)).mT, weight[..., :1]),
-        F.conv2d(F.pad(behind[..., 1:-1], (1, 1)).mT, weight[..., 2:]),
+        F.conv2d(F.pad(after[..., 1:-1], (1, 1)).mT, weight[..., 2:]),
     )
     return out
 
@@ -119,8 +119,8 @@ def add_upsampled_conv(base: Tensor, low: Tensor, weight: Tensor) -> Tensor:
 def missing_border(first: Tensor, last: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Compute what the rows around an upsampled map lack in `add_upsampled_conv`.
 
-    A row there is either the replicated border, upsampled like the rest, or, after an odd number
-    of rows, the last row's share in the sample that was cut off: 3/4 of it.
+    A row there is the replicated border, upsampled like the rest; but after an odd number of rows
+    it is 3/4 of the last row, its share in the row that was cut off. Columns are alike.
 
     Parameters
     ----------
@@ -134,25 +134,17 @@ def missing_border(first: Tensor, last: Tensor, height: int, width: int) -> tupl
     above, below : (1, C, 1, width + 2) float tensor
         The reflected row minus the row that was used, above the upsampled map and below it.
     """
+    outermost = torch.stack([first[:, :, 0], first[:, :, -1], last[:, :, 0], last[:, :, -1]], dim=2)
+    above, below = [0.75, 0.25, 0, 0], [0, 0, 0.75, 0.25] if height % 2 else [0, 0, 0.25, 0.75]
+    used_above, used_below = [1, 0, 0, 0], [0, 0, 0, 0.75 if height % 2 else 1]
+    weights = torch.tensor([above, below, used_above, used_below], dtype=first.dtype)
+    rows = weights @ outermost
+    upsampled = F.interpolate(rows, scale_factor=(1, 2), mode="bilinear")[..., :width]
 
-    def upsample(x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=2, mode="linear")[..., :width]
-
-    def reflected(x: Tensor) -> Tensor:
-        return F.pad(upsample(x), (1, 1), mode="reflect")
-
-    def used(x: Tensor) -> Tensor:
-        end = 0.75 * x[..., -1:] if width % 2 else x[..., -1:]
-        return torch.cat([x[..., :1], upsample(x), end], dim=2)
-
-    outer, inner = first[:, :, 0], first[:, :, -1]
-    above = reflected(0.75 * outer + 0.25 * inner) - used(outer)
-    outer, inner = last[:, :, -1], last[:, :, 0]
-    if height % 2:
-        below = reflected(0.25 * outer + 0.75 * inner) - used(0.75 * outer)
-    else:
-        below = reflected(0.75 * outer + 0.25 * inner) - used(outer)
-    return above[:, :, None], below[:, :, None]
+    reflected = F.pad(upsampled[:, :, :2], (1, 1, 0, 0), mode="reflect")
+    left, right = rows[:, :, 2:, :1], rows[:, :, 2:, -1:] * (0.75 if width % 2 else 1)
+    missing = reflected - torch.cat([left, upsampled[:, :, 2:], right], dim=3)
+    return missing[:, :, :1], missing[:, :, 1:]
 
 
 class Smoothing(torch.autograd.Function):

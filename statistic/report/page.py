@@ -1,28 +1,31 @@
-"""The report: a page that shows tables, plots and every image, opened from disk by any browser."""
+"""The report: a page with tables, plots and every image, which any browser opens from disk."""
 
 import filecmp
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from statistic.methods import Method
 from statistic.reblur import orient_kernel
-from statistic.summary import FIGURES, Statistics
+from statistic.scoring import FIGURES, Score
+from statistic.summary import Statistics
 from statistic.tables import TITLES, footnotes, json_number, table_cells
-from utils.errors import DataError
-from utils.images.files import write_json, write_whole
+from utils.errors import DataError, describe
+from utils.images.files import read_json, write_json, write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_image, read_kernel
 from utils.images.writing import encode_png
-from utils.terminal.progress import image_bar
+from utils.terminal.progress import image_bar, say
 
-# A benchmark's part of the page that an older program left behind may lack what this one shows.
+# The version of part.json; an earlier program's may lack what today's page shows.
 FORMAT = 2
+PART_BYTES = 2**26  # of a part.json: a hundred times what a hundred images of ten methods take
 
 _PLOTS = {
     "error_ratio": "Share of images whose error ratio stays below a threshold",
@@ -31,50 +34,28 @@ _PLOTS = {
 }
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _SHOWN_BY_BROWSERS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".svg")
+# The entries of part.json that are addresses of files beside the page.
+_ADDRESSES = ("svg", "png", "truth", "blurry", "picture", "kernel")
 
 
 def report_folder(results: Path) -> Path:
-    """Where the report on a results folder goes.
+    """Where the report on a results folder goes: ``report``, or for others ``RESULTS/report``.
 
-    Parameters
-    ----------
-    results : Path
-        The results folder.
-
-    Returns
-    -------
-    Path
-        ``report`` for ``results``; ``RESULTS/report`` for any other folder, so that scoring other
-        results leaves the usual report alone.
+    So scoring other results leaves the usual report alone.
     """
     return Path("report") if results == Path("results") else results / "report"
 
 
 def write_report(statistics: Statistics, results: Path, plots: Sequence[Path]) -> Path:
-    """Write a benchmark's part of the report, and the page with all parts that there are.
+    """Write a benchmark's part of the report, and the page with all parts that exist.
 
-    Parameters
-    ----------
-    statistics : Statistics
-        What to report.
-    results : Path
-        The results folder that was scored, see `report_folder`.
-    plots : sequence of Path
-        The plots' SVG files; each has a PNG file beside it.
-
-    Returns
-    -------
-    Path
-        ``index.html``. What it shows lies beside it in a folder with the benchmark's name, from
-        which ``part.json`` goes into later pages when another benchmark is scored.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be written, or one that was scored has gone.
+    Everything that the page shows is copied to a folder beside it with the benchmark's name. From
+    there, ``part.json`` also goes into later pages, when another benchmark is scored. `plots` are
+    SVG files, each with a PNG file beside it. Returns the page, ``index.html``.
     """
     folder = report_folder(results)
     pictures = _Pictures(folder, statistics.benchmark.name)
+    header, *rows = table_cells(statistics)
     part = {
         "format": FORMAT,
         "name": statistics.benchmark.name,
@@ -85,7 +66,14 @@ def write_report(statistics: Statistics, results: Path, plots: Sequence[Path]) -
             for figure in FIGURES
             if any(getattr(score, figure) is not None for score in statistics.scores)
         ],
-        "table": _table(statistics),
+        "table": {
+            "header": header,
+            "rows": [
+                {"published": number >= len(statistics.rows), "cells": [c.strip() for c in row]}
+                for number, row in enumerate(rows)
+            ],
+            "notes": footnotes(statistics),
+        },
         "plots": [
             {
                 "title": _PLOTS.get(plot.stem, plot.stem),
@@ -94,27 +82,23 @@ def write_report(statistics: Statistics, results: Path, plots: Sequence[Path]) -
             }
             for plot in plots
         ],
-        **_images(statistics, pictures),
+        "methods": [{"name": method.name, "kind": method.kind} for method in statistics.methods],
+        "images": _images(statistics, pictures),
     }
     write_json(folder / statistics.benchmark.name / "part.json", part)
     page = folder / "index.html"
-    write_whole(page, render(_parts(folder, set(part))).encode())
+    write_whole(page, render(list(_parts(folder))).encode())
     return page
 
 
 def render(parts: Sequence[dict[str, Any]]) -> str:
-    """Fill the page's template.
+    """Fill the page's template with what `write_report` puts into each ``part.json``.
 
-    Parameters
-    ----------
-    parts : sequence of dict
-        What `write_report` puts into the ``part.json`` of each benchmark.
-
-    Returns
-    -------
-    str
-        HTML with its style and its program inside; only pictures are files of their own.
+    Style and program lie inside the page; only pictures are files of their own. Raises a
+    `DataError` if an address leads anywhere else than to a file in the part's folder.
     """
+    for part in parts:
+        _check_addresses(part, quote(part["name"]))
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -125,23 +109,46 @@ def render(parts: Sequence[dict[str, Any]]) -> str:
     return environment.get_template("report.html").render(parts=parts)
 
 
-class _Pictures:
-    """The pictures beside the page.
+def _check_addresses(value: Any, folder: str) -> None:
+    if isinstance(value, list):
+        for entry in value:
+            _check_addresses(entry, folder)
+    elif isinstance(value, dict):
+        for name, entry in value.items():
+            _check_addresses(entry, folder)
+            if name in _ADDRESSES and entry is not None:
+                # No scheme such as javascript:, no other host, no quotation mark.
+                plain = re.fullmatch(rf"{re.escape(folder)}/[\w.~/%-]+", str(entry), re.ASCII)
+                if not plain or ".." in unquote(entry).split("/"):
+                    raise DataError(f"{name} is not the address of a file in {folder}/: {entry}")
 
-    Parameters
-    ----------
-    folder : Path
-        The page's folder.
-    name : str
-        The folder in it that the pictures go to.
+
+def _parts(folder: Path) -> Iterator[dict[str, Any]]:
+    """The parts of all benchmarks that were scored so far.
+
+    Whatever cannot be shown is passed over; it comes back when its benchmark is scored again.
     """
+    for file in sorted(folder.glob("*/part.json")):
+        try:
+            part = read_json(file, PART_BYTES)
+            if part.get("format") != FORMAT or part.get("name") != file.parent.name:
+                raise DataError("of another version of this program, or of another benchmark")
+            render([part])
+        except Exception as error:  # a part may have been written by anyone
+            say(f"{file}: not in the report: {describe(error)}")
+        else:
+            yield part
+
+
+class _Pictures:
+    """The pictures beside the page: those of one benchmark, in its folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.name = name
 
     def add(self, file: Path, name: str) -> str:
-        """Put a file under a name without suffix beside the page, and tell its address there."""
+        """Copy a file to a name without suffix, and return its address in the page."""
         if file.suffix.lower() not in _SHOWN_BY_BROWSERS:
             return self.draw(read_image(file), name)
         target = self._target(name + file.suffix.lower())
@@ -151,8 +158,18 @@ class _Pictures:
             write_whole(target, file.read_bytes())
         return self._address(target)
 
+    def add_readable(self, file: Path | None, name: str) -> str | None:
+        """Likewise; None if there is no such file or it cannot be read, which the page says."""
+        if file is None:
+            return None
+        try:
+            read_image(file)
+        except (DataError, OSError):
+            return None
+        return self.add(file, name)
+
     def draw(self, image: np.ndarray, name: str) -> str:
-        """Put an array under a name without suffix beside the page, and tell its address there."""
+        """Write an array to a name without suffix, and return its address in the page."""
         target = self._target(name + ".png")
         content = encode_png(image)
         if not (target.is_file() and target.read_bytes() == content):
@@ -168,105 +185,68 @@ class _Pictures:
         return quote(target.relative_to(self.folder).as_posix())
 
 
-def _parts(folder: Path, keys: set[str]) -> list[dict[str, Any]]:
-    """The parts of all benchmarks that were scored so far, without what is no part of this format.
-
-    What is passed over comes back with the next scoring of its benchmark.
-    """
-    parts = []
-    for file in sorted(folder.glob("*/part.json")):
-        try:
-            part = json.loads(file.read_text())
-        except (OSError, ValueError):
-            continue
-        if isinstance(part, dict) and part.get("format") == FORMAT and keys <= part.keys():
-            parts.append(part)
-    return parts
-
-
-def _table(statistics: Statistics) -> dict[str, Any]:
-    header, *rows = table_cells(statistics)
-    measured = len(statistics.rows)
-    return {
-        "header": header,
-        "rows": [
-            {"published": number >= measured, "cells": [cell.strip() for cell in row]}
-            for number, row in enumerate(rows)
-        ],
-        "notes": footnotes(statistics),
-    }
-
-
-def _images(statistics: Statistics, pictures: _Pictures) -> dict[str, Any]:
+def _images(statistics: Statistics, pictures: _Pictures) -> list[dict[str, Any]]:
     kernels = _true_kernels(statistics, pictures)
     scores = {(score.method, score.image): score for score in statistics.scores}
     images = []
     with image_bar(len(statistics.benchmark.images)) as bar:
         for image in statistics.benchmark.images:
-            given = statistics.given[image.name]
-            blurry = _add_readable(pictures, given.blurry, f"blurry/{image.name}")
-            entries = []
-            for method in statistics.methods:
-                score = scores[method.name, image.name]
-                place = f"restored/{method.name}/{image.name}"
-                if method.kind == "blurry":
-                    picture = blurry
-                elif score.psnr is not None:
-                    picture = pictures.add(score.file, place)
-                else:
-                    picture = _add_readable(pictures, score.file, place)
-                kernel = method.kernels.get(image.name)
-                entries.append(
-                    {
-                        **{name: json_number(getattr(score, name)) for name in FIGURES},
-                        "shift": score.shift,
-                        "problem": score.problem if score.file else "missing",
-                        "picture": picture,
-                        "kernel": (shown := _add_readable(pictures, kernel, f"{place}_k")),
-                        "kernel_problem": "unreadable" if kernel and not shown else "not saved",
-                    }
-                )
+            files = statistics.files[image.name]
+            blurry = pictures.add_readable(files.blurry, f"blurry/{image.name}")
             images.append(
                 {
                     "name": image.name,
-                    "truth": _add_readable(pictures, given.truth, f"truth/{image.truth}"),
+                    "truth": pictures.add_readable(files.truth, f"truth/{image.truth}"),
                     "blurry": blurry,
                     "kernel": kernels.get(image.kernel),
-                    "scores": entries,
+                    "scores": [
+                        _score(scores[method.name, image.name], method, blurry, pictures)
+                        for method in statistics.methods
+                    ],
                 }
             )
             bar.update()
-    methods = [{"name": method.name, "kind": method.kind} for method in statistics.methods]
-    return {"methods": methods, "images": images}
+    return images
 
 
-def _add_readable(pictures: _Pictures, file: Path | None, name: str) -> str | None:
-    if file is None:
-        return None
-    try:
-        read_image(file)
-    except (DataError, OSError):
-        return None  # the page says that it is lacking
-    return pictures.add(file, name)
+def _score(score: Score, method: Method, blurry: str | None, pictures: _Pictures) -> dict[str, Any]:
+    place = f"restored/{method.name}/{score.image}"
+    if method.kind == "blurry":
+        picture = blurry
+    elif score.file and score.psnr is not None:
+        picture = pictures.add(score.file, place)
+    else:
+        picture = pictures.add_readable(score.file, place)
+    kernel = method.kernels.get(score.image)
+    shown = pictures.add_readable(kernel, f"{place}_k")
+    return {
+        **{name: json_number(value) for name, value in score.figures.items()},
+        "shift": score.shift,
+        "problem": score.reason,
+        "picture": picture,
+        "kernel": shown,
+        "kernel_problem": "unreadable" if kernel and not shown else "not saved",
+    }
 
 
 def _true_kernels(statistics: Statistics, pictures: _Pictures) -> dict[int, str]:
     """Addresses of the true kernels by their numbers, turned as the networks estimate them."""
+    data = statistics.benchmark.data
     kernels: dict[int, np.ndarray] = {}
-    turned: set[int] = set()
+    oriented: set[int] = set()
     for image in statistics.benchmark.images:
-        given = statistics.given[image.name]
-        if image.kernel in turned or not given.kernel:
+        files = statistics.files[image.name]
+        if image.kernel in oriented or not files.true_kernel:
             continue
         try:
-            kernel = kernels[image.kernel] = read_kernel(given.kernel)
-            if given.truth and given.blurry:
-                luma = statistics.benchmark.luma_range.luma
-                truth, blurry = luma(read_image(given.truth)), luma(read_image(given.blurry))
+            kernel = kernels[image.kernel] = read_kernel(files.true_kernel)
+            if files.truth and files.blurry:
+                truth = data.luma.luminance(read_image(files.truth))
+                blurry = data.luma.luminance(read_image(files.blurry))
                 kernels[image.kernel] = orient_kernel(kernel, truth, blurry)
-                turned.add(image.kernel)
+                oriented.add(image.kernel)
         except (DataError, OSError, ValueError):
-            continue  # another image with this kernel may tell
+            continue  # another image with this kernel may do
     return {
         number: pictures.draw(scale_kernel(kernel), f"kernel/{number}")
         for number, kernel in kernels.items()

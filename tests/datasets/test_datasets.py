@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import scipy.io
 
+from datasets.catalog import LAI, LEVIN, truth_name
 from datasets.formation import blur, saturate
-from datasets.make_synthetic import KERNEL_SIZES
-from datasets.prepare_lai import BLURRY, SCENES
+from datasets.make_synthetic import LAYOUTS
 from datasets.prepare_levin import release_name
-from utils.images.colors import STUDIO_RANGE
-from utils.images.reading import read_color, read_gray, read_kernel, truth_name
+from utils.images.colors import MATLAB_GRAY, STUDIO_RANGE
+from utils.images.reading import read_color, read_gray, read_kernel
 from utils.images.writing import write_png
 from utils.terminal.program import run_program
 
@@ -98,7 +98,9 @@ def test_color_comes_as_rgb(tmp_path):
 
 def test_luma_has_the_studio_range():
     colors = np.array([[[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], float)
-    assert STUDIO_RANGE.luma(colors)[0] * 255 == pytest.approx([16, 235, 81.481, 144.553, 40.966])
+    assert STUDIO_RANGE.luminance(colors)[0] * 255 == pytest.approx(
+        [16, 235, 81.481, 144.553, 40.966]
+    )
 
 
 # make_synthetic.py
@@ -112,7 +114,7 @@ def test_synthetic_levin_has_names_and_sizes_of_the_benchmark(tmp_path):
     for path in blurry:
         number = int(path.stem.split("_kernel")[1].removesuffix("_img"))
         kernel = read_kernel(tmp_path / "gt" / f"kernel{number}.png")
-        assert kernel.shape == (KERNEL_SIZES["levin"][number - 1],) * 2
+        assert kernel.shape == (LEVIN.kernel_sizes[number],) * 2
         assert read_gray(path).shape == (64, 64)
         assert (tmp_path / "gt" / f"{truth_name(path.stem)}.png").is_file()
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 2
@@ -124,16 +126,17 @@ def test_synthetic_levin_has_names_and_sizes_of_the_benchmark(tmp_path):
 def test_scripts_derive_the_kernel_sizes_from_the_names(tmp_path, layout):
     options = ("--crop_size", 40, "--save_path", tmp_path)
     succeed("make_synthetic", layout, *options)
-    script = importlib.import_module(f"selfdeblur_{layout}")
     blurry, kernels = {
         "levin": (tmp_path.glob("*.png"), tmp_path / "gt"),
         "lai": ((tmp_path / "uniform_ycbcr").iterdir(), tmp_path / "kernel"),
     }[layout]
     names = sorted(path.stem for path in blurry)
-    assert len(names) == 5 * len(KERNEL_SIZES[layout])
+    assert len(names) == 5 * len(LAYOUTS[layout].kernel_sizes)
     for name in names:
         kernel = re.search(r"kernel_?\d+", name)[0]
-        assert read_kernel(kernels / f"{kernel}.png").shape == script.kernel_size(name)
+        assert read_kernel(kernels / f"{kernel}.png").shape == {"levin": LEVIN, "lai": LAI}[
+            layout
+        ].kernel_size(name)
 
 
 @pytest.mark.parametrize("layout", ["levin", "lai"])
@@ -153,9 +156,9 @@ def test_truth_lies_under_every_blurry_image(tmp_path, layout):
             read_color(folder / "ground_truth/one.png"),
             sorted(folder.glob("kernel/*")),
         )
-    largest = max(KERNEL_SIZES[layout])
+    largest = max(LAYOUTS[layout].kernel_sizes.values())
     assert truth.shape[:2] == (140 - largest + 1, 151 - largest + 1)
-    assert len(blurry) == len(kernels) == len(KERNEL_SIZES[layout])
+    assert len(blurry) == len(kernels) == len(LAYOUTS[layout].kernel_sizes)
     for path, kernel_path in zip(blurry, kernels, strict=True):
         image = read_gray(path) if layout == "levin" else read_color(path)
         kernel = read_kernel(kernel_path)
@@ -185,7 +188,7 @@ def test_synthetic_lai_has_color_and_its_luminance(tmp_path):
     assert color.shape == (52, 54, 3)
     assert color[..., 0].mean() > 1.5 * color[..., 1].mean() > 2 * color[..., 2].mean()
     luma = cv2.imread(str(folder / "uniform_ycbcr/red_kernel_01.png"), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(luma, np.rint(STUDIO_RANGE.luma(color) * 255))
+    assert np.array_equal(luma, np.rint(MATLAB_GRAY.luminance(color) * 255))
     assert read_kernel(folder / "kernel/kernel_01.png").shape == (9, 11)
 
 
@@ -375,6 +378,12 @@ def test_damaged_levin_file_is_named(release, tmp_path, size):
     assert "im05_flit01.mat" in message
 
 
+def test_oversized_levin_file_is_named(release, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.prepare_levin.MAX_BYTES", 1000)
+    message = fail(1, "prepare_levin", "--data_path", release, "--save_path", tmp_path / "levin")
+    assert "im05_flit01.mat: larger than 1,000 bytes" in message
+
+
 def test_incomplete_levin_release_is_named(release, tmp_path):
     (release / "im07_flit08.mat").unlink()
     message = fail(1, "prepare_levin", "--data_path", release, "--save_path", tmp_path / "levin")
@@ -390,7 +399,7 @@ def lai_release(tmp_path_factory):
     """The release of Lai et al. in small, made by make_synthetic.py."""
     folder = tmp_path_factory.mktemp("lai")
     (folder / "sharp").mkdir()
-    for seed, scene in enumerate(SCENES):
+    for seed, scene in enumerate(LAI.truths):
         write_png(folder / "sharp" / f"{scene}.png", unlike(42, 45, seed))
     options = ("--data_path", folder / "sharp", "--kernel_size", 7)
     succeed("make_synthetic", "lai", *options, "--save_path", folder / "release")
@@ -404,8 +413,8 @@ def test_lai_release_becomes_luminance_and_truths(lai_release, tmp_path):
     assert len(made) == 125
     assert all(release[name] == content for name, content in made.items())
     blurry = {"manmade_01_kernel_01", "text_05_kernel_04", "saturated_03_kernel_02"}
-    assert blurry <= set(BLURRY)
-    assert {f"uniform_ycbcr/{name}.png" for name in BLURRY} <= set(made)
+    assert blurry <= set(LAI.images)
+    assert {f"uniform_ycbcr/{name}.png" for name in LAI.images} <= set(made)
 
 
 def test_lai_release_may_lie_where_the_scripts_look(lai_release):

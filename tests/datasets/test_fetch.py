@@ -44,8 +44,13 @@ class Handler(BaseHTTPRequestHandler):
         if answer == "other":
             content = content[::-1]
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        if answer != "endless":
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if answer == "endless":
+            for _ in range(1000):
+                self.wfile.write(bytes(2**16))
+            return
         self.wfile.write(content[: len(content) // 2] if answer == "cut" else content)
 
     def log_message(self, *arguments):
@@ -117,6 +122,7 @@ def test_fetches_only_what_is_missing(server, tmp_path):
         ("missing", "404 Not Found"),
         ("cut", "cut off"),
         ("other", "not the published file"),
+        ("endless", "larger than 16 MiB"),
     ],
 )
 def test_bad_answer_is_named_and_leaves_only_complete_files(server, tmp_path, answer, reason):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.catalog import LEVIN, truth_name
 from datasets.formation import blur
 from datasets.make_sample import NOISE, SAMPLES
-from utils.images.reading import read_gray, read_kernel, truth_name
+from utils.images.reading import read_gray, read_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "datasets" / "sample"
@@ -27,14 +28,14 @@ def test_program_makes_the_committed_files_again(tmp_path):
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.photograph)
 def test_truth_and_kernel_explain_the_blurry_image(sample):
-    blurry_path = SAMPLE / f"im{sample.image}_kernel{sample.kernel}_img.png"
+    blurry_path = SAMPLE / f"{sample.truth}_kernel{sample.kernel}_img.png"
     blurry = read_gray(blurry_path)
     truth = read_gray(SAMPLE / "gt" / f"{truth_name(blurry_path.stem)}.png")
     kernel = read_kernel(SAMPLE / "gt" / f"kernel{sample.kernel}.png")
     assert blurry.shape == truth.shape == (128, 128)
-    assert kernel.shape == (sample.kernel_size, sample.kernel_size)
+    assert kernel.shape == LEVIN.kernel_size(blurry_path.stem)
 
-    margin = (sample.kernel_size - 1) // 2
+    margin = (len(kernel) - 1) // 2
     inside = blurry[margin:-margin, margin:-margin]
     noise = 255 * (inside - blur(truth, kernel))
     # Noise and rounding, whose deviation is 1/sqrt(12), are all that is left over.

@@ -45,8 +45,8 @@ def golden():
 @pytest.mark.skipif(not GOLDEN.exists(), reason="needs the reference tables beside the checkout")
 @pytest.mark.parametrize("row", golden(), ids=lambda row: Path(row["restored"]).stem)
 def test_matches_the_published_scripts_under_octave(row):
-    restored = STUDIO_RANGE.luma(read_image(SHARED / row["restored"]))
-    truth = STUDIO_RANGE.luma(read_image(SHARED / row["truth"]))
+    restored = STUDIO_RANGE.luminance(read_image(SHARED / row["restored"]))
+    truth = STUDIO_RANGE.luminance(read_image(SHARED / row["truth"]))
     found = comp_upto_shift(restored, truth, int(row["maxshift"]))
     assert found[:2] == pytest.approx((float(row["psnr"]), float(row["ssim"])), abs=1e-8, rel=0)
 
@@ -300,7 +300,7 @@ def test_error_ratio_at_its_ends(ratio):
 def test_luma_is_that_of_studio_range():
     colors = np.array([[[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], float)
     expected = [[16, 235, 81.481, 144.553, 40.966]]
-    np.testing.assert_allclose(255 * STUDIO_RANGE.luma(colors), expected, atol=1e-12)
+    np.testing.assert_allclose(255 * STUDIO_RANGE.luminance(colors), expected, atol=1e-12)
 
 
 def test_border_is_the_published_one():

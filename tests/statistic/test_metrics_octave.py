@@ -87,7 +87,7 @@ def octave(images, tmp_path_factory):
 @pytest.mark.parametrize("name", PAIRS)
 def test_scores_match_octave(name, images, octave):
     restored, known, truth = (
-        STUDIO_RANGE.luma(image) if image.ndim == 3 else image for image in images[name]
+        STUDIO_RANGE.luminance(image) if image.ndim == 3 else image for image in images[name]
     )
     maxshift = PAIRS[name][-1]
     psnr, ssim, aligned = comp_upto_shift(restored, truth, maxshift)

@@ -15,7 +15,7 @@ import pytest
 
 from statistic import evaluate as evaluation
 from statistic import known_images, plots, published
-from statistic.evaluate import Options, evaluate
+from statistic.evaluate import ScoringOptions, evaluate
 from statistic.methods import find_methods
 from statistic.metrics import comp_upto_shift, crop, error_ratio, error_ratio_levin
 from statistic.statistic_lai import LAI
@@ -24,7 +24,7 @@ from statistic.statistic_levin import LEVIN
 from statistic.statistic_levin import main as levin
 from tests.pictures import noisy, picture, put
 from utils.errors import DataError, UsageError
-from utils.images.colors import STUDIO_RANGE
+from utils.images.colors import MATLAB_GRAY, STUDIO_RANGE
 from utils.images.reading import read_gray, read_image
 from utils.images.writing import encode_png
 
@@ -147,7 +147,7 @@ def test_no_method_has_the_name_of_the_blurry_images(small):
     blurry = read_image("results/levin/groundtruth/im1.png")
     put(Path(f"datasets/levin/{NAMES[0]}.png"), blurry)
     put(Path(f"results/levin/others/blurry/imgs/{NAMES[0]}.png"), noisy(blurry, 0.1, 1))
-    statistics = evaluate(Options(Path("results"), None, ["*blurry*"], 1, 1, False), LEVIN)
+    statistics = evaluate(ScoringOptions(Path("results"), None, ["*blurry*"], 1, 1, False), LEVIN)
     assert [method.name for method in statistics.methods] == ["blurry", "levin/others/blurry/imgs"]
     own, found = (statistics.scores_of(method.name)[0].psnr for method in statistics.methods)
     assert own == np.inf and found < 30
@@ -415,7 +415,7 @@ def test_truths_of_the_results_go_before_those_of_the_data(small):
 
 
 def test_methods_are_chosen_by_name(small):
-    options = Options(Path("results"), None, ["z*", "levin"], 10, 1, False)
+    options = ScoringOptions(Path("results"), None, ["z*", "levin"], 10, 1, False)
     statistics = evaluate(options, LEVIN)
     assert [method.name for method in statistics.methods] == ["levin", "zuo"]
     # The error ratio needs the known kernels all the same.
@@ -488,13 +488,13 @@ def test_lai_compares_luminance_and_saves_aligned_color(workplace, capsys):
     put(Path("results/lai/others/10_xu/people_02_kernel_03.png"), restored)
     put(
         Path("results/lai/uniform/people_02_kernel_03_x.png"),
-        noisy(STUDIO_RANGE.luma(restored), 0.02, 1),
+        noisy(STUDIO_RANGE.luminance(restored), 0.02, 1),
     )
     assert lai(["--jobs", "1", "--save_aligned"]) == 0
     out = capsys.readouterr().out
     row = scores_in(workplace / "results/statistics/lai")["uniform", "people_02_kernel_03"]
     luminance = read_gray("results/lai/uniform/people_02_kernel_03_x.png")
-    psnr, ssim, aligned = comp_upto_shift(luminance, STUDIO_RANGE.luma(truth))
+    psnr, ssim, aligned = comp_upto_shift(luminance, STUDIO_RANGE.luminance(truth))
     assert (float(row["psnr"]), float(row["ssim"])) == pytest.approx((psnr, ssim), abs=1e-8)
     assert f"img=people_02 kernel=3: psnr={psnr:.4f}, ssim={ssim:.4f}\n" in out
     assert "error ratio" not in out
@@ -507,17 +507,108 @@ def test_lai_compares_luminance_and_saves_aligned_color(workplace, capsys):
     assert inside.size > 0.9 * saved.size
     unclipped = ((saved > 0) & (saved < 1)).all(-1)
     # Y is that of the truth, to which the image is aligned; Cb and Cr are those of the place.
-    difference = STUDIO_RANGE.luma(saved) - crop(STUDIO_RANGE.luma(truth))
+    difference = STUDIO_RANGE.luminance(saved) - crop(STUDIO_RANGE.luminance(truth))
     assert abs(difference[unclipped]).max() < 1 / 255
     for first, second in ((0, 1), (2, 1)):
         chroma = [image[..., first] - image[..., second] for image in (saved, crop(restored))]
         assert abs(chroma[0] - chroma[1])[unclipped].max() <= 1.01 / 255
 
 
+def lai_color(truth):
+    """A restored image in color, in 8 bits, and its luminance as selfdeblur_lai.py writes it."""
+    color = np.rint(255 * noisy(0.92 * truth, 0.005, 1)) / 255
+    return color, np.rint(255 * MATLAB_GRAY.luminance(color)) / 255
+
+
+@pytest.mark.parametrize("luma", [MATLAB_GRAY, STUDIO_RANGE])
+def test_gray_results_of_this_project_score_like_their_color_images(workplace, capsys, luma):
+    """Those of earlier versions were in the studio range, which their records say, too."""
+    truth = np.rint(255 * (0.1 + 0.8 * picture(70, 64, 3))) / 255
+    put(Path("results/lai/ground_truth/people_02.png"), truth)
+    color, _ = lai_color(truth)
+    put(Path("results/lai/color/people_02_kernel_03.png"), color)
+    put(Path("results/lai/gray/people_02_kernel_03_x.png"), luma.luminance(color))
+    levels = [luma.black, luma.white]
+    record(Path("results/lai/gray/people_02_kernel_03.json"), luma_range=levels)
+    assert lai(["--jobs", "1", "--save_aligned"]) == 0
+    scores = scores_in(workplace / "results/statistics/lai")
+    in_color, in_gray = (scores[m, "people_02_kernel_03"] for m in ("color", "gray"))
+    # But for the rounding to 8 bits.
+    assert float(in_gray["psnr"]) == pytest.approx(float(in_color["psnr"]), abs=0.03)
+    assert float(in_gray["ssim"]) == pytest.approx(float(in_color["ssim"]), abs=5e-4)
+    note = "gray: 1 gray images, converted from the range on record"
+    assert note in capsys.readouterr().out
+    # The aligned image is on its file's scale.
+    saved = read_image("results/lai/gray/aligned/people_02_kernel_03_x.png")
+    assert np.abs(saved - crop(luma.luminance(color))).max() <= 1.01 / 255
+
+
+@pytest.mark.parametrize("settings", [None, {}, {"luma_range": "all"}, {"luma_range": [1, 0]}])
+def test_gray_results_without_a_record_are_taken_for_y_and_named(workplace, capsys, settings):
+    truth = picture(70, 64, 3)
+    put(Path("results/lai/ground_truth/people_02.png"), truth)
+    _, gray = lai_color(truth)
+    put(Path("results/lai/gray/people_02_kernel_03_x.png"), gray)
+    if settings is not None:
+        record(Path("results/lai/gray/people_02_kernel_03.json"), **settings)
+    assert lai(["--jobs", "1"]) == 0
+    row = scores_in(workplace / "results/statistics/lai")["gray", "people_02_kernel_03"]
+    expected = comp_upto_shift(gray, STUDIO_RANGE.luminance(truth))[0]
+    assert float(row["psnr"]) == pytest.approx(expected, abs=1e-8)
+    note = "gray: 1 gray images without a record, taken for rgb2ycbcr's Y"
+    assert note in capsys.readouterr().out
+    assert note in (workplace / "results/statistics/lai/statistics.md").read_text()
+
+
+def test_gray_blurry_images_of_lai_are_converted(workplace, capsys):
+    truth = np.rint(255 * (0.1 + 0.8 * picture(70, 64, 3))) / 255
+    put(Path("datasets/lai/ground_truth/people_02.png"), truth)
+    color, gray = lai_color(truth)
+    put(Path("datasets/lai/uniform_ycbcr/people_02_kernel_03.png"), gray)
+    put(Path("results/lai/color/people_02_kernel_03.png"), color)
+    assert lai(["--jobs", "1"]) == 0
+    scores = scores_in(workplace / "results/statistics/lai")
+    blurry, same = (float(scores[m, "people_02_kernel_03"]["psnr"]) for m in ("blurry", "color"))
+    assert blurry == pytest.approx(same, abs=0.03)
+    assert "blurry: 1 gray images, converted" in capsys.readouterr().out
+
+
+def test_no_name_reaches_the_terminal_raw(small, capsys):
+    """Not even in messages about what is missing, misnamed or unreadable."""
+    wicked = "a\x1b[2J\x1b]0;owned\x07\nb\u202e"
+    others = Path("results/levin/others")
+    put(others / wicked / f"{NAMES[0]}.png", picture(60, 66))
+    (others / wicked / f"{NAMES[1]}.png").write_bytes(b"no image")
+    (others / wicked / f"{NAMES[0]}.json").write_text("{")
+    put(others / f"misnamed {wicked}/fishes.png", picture(60, 66))
+    levin(["--jobs", "1"])
+    printed = capsys.readouterr()
+    assert r"a\x1b[2J\x1b]0;owned\x07\nb\u202e" in printed.out
+    assert "misnamed" in printed.err and "JSON" in printed.err and "not an image" in printed.err
+    for text in printed:
+        assert all(line.isprintable() for line in text.split("\n"))
+    table = (small / "results/statistics/levin/statistics.md").read_text().split("\n\n")[0]
+    assert len(table.splitlines()) == 2 + 4 + len(published.LEVIN)
+
+
+@pytest.mark.parametrize("kind", ["long", "deep", "pipe", "text"])
+def test_what_is_no_record_is_passed_over_in_one_line(small, capsys, kind):
+    file = Path(f"results/levin/others/zuo/{NAMES[0]}.json")
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        content = {"long": " " * 2**20 + "{}", "deep": "[" * 100_000, "text": "no JSON"}
+        file.write_text(content[kind])
+    assert levin(["--jobs", "1"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "record" in line]
+    assert str(file) in line
+    assert scores_in(small / "results/statistics/levin")["zuo", NAMES[0]]["psnr"]
+
+
 def test_curves_show_the_share_of_images_below(small, monkeypatch):
     figures = {}
     monkeypatch.setattr(plots, "_save", lambda figure, stem: figures.update({stem.name: figure}))
-    statistics = evaluate(Options(Path("results"), None, [], 10, 1, False), LEVIN)
+    statistics = evaluate(ScoringOptions(Path("results"), None, [], 10, 1, False), LEVIN)
     plots.draw_error_ratios(Path("."), statistics)
     published_panel, levin_panel = figures["error_ratio"].axes
     curves = {line.get_label(): line for line in levin_panel.get_lines()}
@@ -546,7 +637,7 @@ def test_bars_are_the_subsets_averages(workplace, monkeypatch):
         truth = picture(60, 60, seed=seed)
         put(Path(f"results/lai/ground_truth/{name[:-10]}.png"), truth)
         put(Path(f"results/lai/uniform/{name}_x.png"), noisy(truth, 0.01 * (seed + 1), seed))
-    statistics = evaluate(Options(Path("results"), None, [], 10, 1, False), LAI)
+    statistics = evaluate(ScoringOptions(Path("results"), None, [], 10, 1, False), LAI)
     plots.draw_subsets(Path("."), statistics)
     (bars,) = figures["subsets"].axes[0].containers
     found = {score.image: score.psnr for score in statistics.scores if score.file}
@@ -573,10 +664,10 @@ def test_plots_show_any_name(workplace, monkeypatch):
     for seed, method in enumerate(("groundk", "_mine", "$x_{$")):
         put(Path(f"results/levin/others/{method}/{NAMES[0]}.png"), noisy(truth, 0.1, seed))
         put(Path(f"results/lai/{method}/text_01_kernel_01.png"), noisy(truth, 0.1, seed))
-    statistics = evaluate(Options(Path("results"), None, [], 1, 1, False), LEVIN)
+    statistics = evaluate(ScoringOptions(Path("results"), None, [], 1, 1, False), LEVIN)
     plots.draw_error_ratios(Path("."), statistics)
     plots.draw_heatmaps(Path("."), statistics)
-    statistics = evaluate(Options(Path("results"), None, ["_*", "$*"], 1, 1, False), LAI)
+    statistics = evaluate(ScoringOptions(Path("results"), None, ["_*", "$*"], 1, 1, False), LAI)
     plots.draw_subsets(Path("."), statistics)
     for name, images in (("error_ratio", 32), ("subsets", 100)):
         labels = [text.get_text() for text in figures[name].legends[0].get_texts()]

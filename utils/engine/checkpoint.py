@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """Put a checkpoint into the bytes of a file that ``torch.load(..., weights_only=True)`` reads."""
+    """Put a checkpoint into bytes that ``torch.load(..., weights_only=True)`` reads."""
     content = io.BytesIO()
     torch.save({"format": FORMAT, **_packed(vars(checkpoint))}, content)
     return content.getvalue()
@@ -106,7 +106,7 @@ def _unpacked(value: Any) -> Any:
         case {"array": torch.Tensor() as tensor} if len(value) == 1:
             return tensor.numpy()
         case {"network": str(name), "arguments": arguments, "tensors": tensors}:
-            network = NETWORKS[name](**_unpacked(arguments))
+            network: nn.Module = NETWORKS[name](**_unpacked(arguments))
             network.load_state_dict(tensors)
             return network
         case dict():

@@ -21,22 +21,24 @@ class Luma:
     black: float = 0.0
     white: float = 1.0
 
-    def luminance(self, image: np.ndarray) -> np.ndarray:
+    def luminance(self, image: np.ndarray, gray_scale: "Luma | None" = None) -> np.ndarray:
         """Compute the luminance of an image.
 
         Parameters
         ----------
         image : (H, W) or (H, W, 3) float array
             Gray, or red, green and blue, in [0, 1].
+        gray_scale : Luma, optional
+            The definition by which a gray image is a luminance. By default it is this one, so that
+            a gray image is returned as it is.
 
         Returns
         -------
         (H, W) float64 array
-            The luminance, not rounded. A gray image is returned as it is: it is taken to be the
-            luminance already.
+            The luminance, not rounded.
         """
         if image.ndim == 2:
-            return image
+            return gray_scale.convert(image, self) if gray_scale else image
         red, green, blue = np.moveaxis(image, -1, 0)
         gray = self.weights[0] * red + self.weights[1] * green + self.weights[2] * blue
         return self.black + (self.white - self.black) * gray

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their checksums."""
+"""Files that are written whole or not at all, read within a limit, and their checksums."""
 
 import hashlib
 import json
@@ -7,6 +7,11 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from utils.errors import DataError
+
+MAX_JSON_BYTES = 2**24  # a record of ours has some kilobytes
+MAX_CHECKPOINT_BYTES = 2**32
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -64,27 +69,49 @@ def find_leftovers(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-MAX_JSON_BYTES = 2**26  # a record of ours has some kilobytes, a benchmark's statistics some hundred
-MAX_CHECKPOINT_BYTES = 2**32
-
-
-def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a file whole, or raise a ValueError if it is larger than it can honestly be."""
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"larger than {max_bytes >> 20} MiB")
-    return content
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a bounded size; a ValueError says what is wrong with it."""
-    return json.loads(read_bounded(path, MAX_JSON_BYTES))
-
-
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, whole or not at all (see `write_whole`)."""
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file of limited size.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Anything else, such as a pipe that never ends, is refused.
+    max_bytes : int
+        The largest size that is read.
+
+    Returns
+    -------
+    bytes
+        The file's content.
+
+    Raises
+    ------
+    DataError
+        If it is no regular file or larger than the limit.
+    OSError
+        If it does not exist or cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: not a regular file")
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise DataError(f"{path}: larger than {max_bytes:,} bytes, more than such a file has")
+    return content
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file of limited size; a `DataError` also tells what is not JSON."""
+    content = read_bounded(path, max_bytes)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a JSON file that can be read ({error})") from error
 
 
 def sha256(path: Path) -> str:

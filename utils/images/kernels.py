@@ -66,9 +66,7 @@ def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return crop(sharp, kernel.shape, centre_of_mass(kernel))
 
 
-def crop(
-    sharp: np.ndarray, kernel_size: tuple[int, int], offset: tuple[int, int]
-) -> np.ndarray:
+def crop(sharp: np.ndarray, kernel_size: tuple[int, int], offset: tuple[int, int]) -> np.ndarray:
     """Cut a part of the blurry image's size out of a sharp image."""
     (kh, kw), (height, width), (top, left) = kernel_size, sharp.shape[-2:], offset
     return sharp[..., top : top + height - kh + 1, left : left + width - kw + 1]

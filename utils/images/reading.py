@@ -1,4 +1,4 @@
-"""Image and kernel files as arrays in [0, 1], and what their names mean. No torch in here."""
+"""Read image and kernel files as arrays in [0, 1]."""
 
 import warnings
 from dataclasses import dataclass
@@ -35,47 +35,8 @@ def list_images(folder: str | Path) -> list[Path]:
     )
 
 
-def truth_name(name: str) -> str:
-    """Name of the sharp image that a blurry image was made from, by the benchmarks' schemes.
-
-    Parameters
-    ----------
-    name : str
-        A blurry or restored image's name without suffix.
-
-    Returns
-    -------
-    str
-        What stands before ``_kernel``; the name itself where there is no such part.
-
-    Examples
-    --------
-    >>> truth_name("im1_kernel5_img"), truth_name("manmade_01_kernel_03"), truth_name("fishes")
-    ('im1', 'manmade_01', 'fishes')
-    """
-    return name.split("_kernel")[0]
-
-
-def find_truth(path: str | Path) -> Path | None:
-    """Find the sharp image that a blurry image was made from.
-
-    Parameters
-    ----------
-    path : str or Path
-        The blurry image's file.
-
-    Returns
-    -------
-    Path or None
-        The file with `truth_name`'s name and any suffix in ``gt/`` beside the image or, as Lai's
-        lie, in ``ground_truth/`` beside its folder; None where there is none.
-    """
-    folder, name = Path(path).parent, truth_name(Path(path).stem)
-    return find_image(folder / "gt", name) or find_image(folder.parent / "ground_truth", name)
-
-
 def find_image(folder: str | Path, name: str) -> Path | None:
-    """Find an image by its name without suffix.
+    """Find an image file by its name without suffix.
 
     Parameters
     ----------
@@ -87,10 +48,15 @@ def find_image(folder: str | Path, name: str) -> Path | None:
     Returns
     -------
     Path or None
-        The file with the first of `SUFFIXES` that there is, None where there is none.
+        The file of that name whose suffix, in any case, comes first in `SUFFIXES`; None if there
+        is none.
     """
-    candidates = (Path(folder) / f"{name}{suffix}" for suffix in SUFFIXES)
-    return next((file for file in candidates if file.is_file()), None)
+    folder = Path(folder)
+    files = [path for path in folder.iterdir() if path.stem == name] if folder.is_dir() else []
+    files = [path for path in files if path.suffix.lower() in SUFFIXES and path.is_file()]
+    # Of a.png and a.PNG, the former.
+    files.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.suffix.isupper()))
+    return files[0] if files else None
 
 
 @dataclass(frozen=True)
@@ -210,7 +176,7 @@ def read_color(path: str | Path) -> np.ndarray:
 
 def read_gray(path: str | Path) -> np.ndarray:
     """Read an image file's luminance, of color by `FULL_RANGE` (see `read_photograph`)."""
-    return FULL_RANGE.luma(read_image(path))
+    return FULL_RANGE.luminance(read_image(path))
 
 
 def read_kernel(path: str | Path) -> np.ndarray:

@@ -7,10 +7,9 @@ import io
 import logging
 import os
 import queue
-import secrets
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
@@ -19,15 +18,15 @@ from typing import Any
 
 from utils.engine.restore import Task
 from utils.errors import DataError, UsageError, describe
+from utils.runs.options import LOCAL
 from utils.runs.pools import MAX_LOSSES, PROCESS_BYTES, Callbacks, restore_and_send
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # reports nothing to Ray's makers
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of it
 
 import ray  # noqa: E402  reads these when it is imported
+from ray._private import services  # noqa: E402
 from ray.exceptions import RayError, RayTaskError  # noqa: E402
-
-LOCAL = "local"  # the address that stands for a Ray of this process's own
 
 ROOT = Path(__file__).resolve().parents[2]
 SENT = ("networks", "utils")  # the packages that a worker imports
@@ -110,7 +109,7 @@ class Cluster:
 
     def restore(
         self, task: Task, checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         losses = 0
 
         def keep(content: bytes, record: dict[str, Any]) -> None:
@@ -135,7 +134,7 @@ class Cluster:
                     ) from error
             checkpoint = callbacks.on_lost()
 
-    def _follow(self, events: "ray.ObjectRefGenerator", callbacks: Callbacks) -> Iterator[None]:
+    def _follow(self, events: "ray.ObjectRefGenerator", callbacks: Callbacks) -> Generator[None]:
         """Call back for each event of a worker, and end the worker when this ends."""
         self._running.append(events)
         try:
@@ -168,15 +167,11 @@ class Cluster:
 
 
 def connect(address: str) -> None:
-    """Connect this process to a Ray cluster, or raise a UsageError.
-
-    A cluster of this process's own listens on the loopback interface alone, and to nobody without
-    its token.
-    """
+    """Connect this process to a Ray cluster, or raise a UsageError."""
     options: dict[str, Any] = {}
     if address == LOCAL:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Ray takes the loopback address for that of the network, and then listens on all of them.
+        services.resolve_ip_for_localhost = lambda host: host
         options = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     host, colon, port = address.rpartition(":")
     try:
@@ -199,7 +194,7 @@ def connect(address: str) -> None:
 
 
 # Ray would start a lost image over, where it can go on from its checkpoint.
-@ray.remote(
+@ray.remote(  # type: ignore[call-overload, untyped-decorator]
     num_returns="streaming",
     max_retries=0,
     _generator_backpressure_num_objects=MAX_ON_THE_WAY,

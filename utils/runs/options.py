@@ -5,6 +5,8 @@ from pathlib import Path
 
 from utils.engine.stage import Method
 
+LOCAL = "local"  # the address that stands for a Ray of this process's own
+
 
 @dataclass(frozen=True)
 class Options:

@@ -106,7 +106,8 @@ def with_networks(restoration: Restoration, files: dict[str, Path]) -> Restorati
     """
     gx = load_image_network(files["xnet"])
     gk = load_kernel_network(files["knet"], restoration.kernel_size)
-    found, released = (gx.channels, len(gx.scales)), (REPRODUCE.channels, REPRODUCE.scales)
+    found = gx.arguments["channels"], gx.arguments["scales"]
+    released = REPRODUCE.channels, REPRODUCE.scales
     if found != released:
         raise ValueError(
             "{}: Gx with {} channels and {} scales, where the released ones have {} and {}".format(
@@ -116,9 +117,7 @@ def with_networks(restoration: Restoration, files: dict[str, Path]) -> Restorati
     return replace(restoration, gx=gx, gk=gk)
 
 
-def export_all(
-    options: Options, files: Callable[[str], dict[str, Path]], folder: Path
-) -> int:
+def export_all(options: Options, files: Callable[[str], dict[str, Path]], folder: Path) -> int:
     """Write the networks of all images, as they were released, to a folder.
 
     Parameters
@@ -143,8 +142,7 @@ def export_all(
             gx = load_image_network(sources["xnet"])
             gk = load_kernel_network(sources["knet"], options.kernel_size)
             settings = {
-                "channels": gx.channels,
-                "scales": len(gx.scales),
+                **gx.arguments,
                 "kernel_size": list(gk.kernel_size),
             }
             for network, source in ((gx, sources["xnet"]), (gk, sources["knet"])):

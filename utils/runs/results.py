@@ -69,7 +69,7 @@ class Outputs:
         """Tell whether there is a record that says that the results are complete."""
         try:
             return bool(read_json(self.record)["finished"])
-        except (OSError, ValueError, LookupError, TypeError):
+        except (DataError, OSError, LookupError, TypeError):
             return False
 
 
@@ -119,7 +119,7 @@ def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -
         record = read_json(outputs.record)
         made_with, finished, written = dict(record["settings"]), record["finished"], record["files"]
         written = [outputs.file(suffix) for suffix in written]
-    except (ValueError, LookupError, TypeError) as error:
+    except (DataError, LookupError, TypeError) as error:
         raise DataError(
             f"{outputs.record} is damaged ({error}); --overwrite replaces the results"
         ) from error
@@ -143,7 +143,7 @@ def earlier_precision(outputs: Outputs) -> str | None:
         else:
             settings = read_json(outputs.record)["settings"]
         return next(stage["precision"] for stage in settings["method"] if "precision" in stage)
-    except (CheckpointError, OSError, ValueError, LookupError, TypeError, StopIteration):
+    except (CheckpointError, DataError, OSError, LookupError, TypeError, StopIteration):
         return None
 
 
@@ -203,7 +203,7 @@ def find_progress(
             content = read_bounded(outputs.checkpoint, MAX_CHECKPOINT_BYTES)
             differences = describe_differences(unpack_checkpoint(content).settings, settings)
             checkpoint = None if differences else content
-        except (CheckpointError, ValueError, LookupError, TypeError) as error:
+        except (CheckpointError, DataError, LookupError, TypeError) as error:
             set_aside(outputs, error)
     # A checkpoint goes before results, which a run with --overwrite may have been about to replace.
     if checkpoint is None and is_finished(outputs, settings, files):
@@ -228,7 +228,8 @@ def set_aside(outputs: Outputs, fault: Exception) -> None:
 def write_losses(path: Path, names: list[str], losses: list[float]) -> None:
     """Write the loss of every iteration, counted from 1, as a table."""
     rows = [
-        f"{i},{name},{loss!r}\n" for i, (name, loss) in enumerate(zip(names, losses, strict=True), 1)
+        f"{i},{name},{loss!r}\n"
+        for i, (name, loss) in enumerate(zip(names, losses, strict=True), 1)
     ]
     write_whole(path, "".join(["iteration,loss,value\n", *rows]).encode())
 
@@ -253,6 +254,7 @@ def network_content(
         A file that ``torch.load(..., weights_only=True)`` and `networks.released` read.
     """
     tensors = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    settings = json.loads(json.dumps(settings))  # the same bytes, whoever shares objects with it
     content = io.BytesIO()
     torch.save(
         {"state_dict": tensors, "image_size": list(image_size), "settings": settings}, content

@@ -1,10 +1,11 @@
 """Many images: restore each, record it, skip what is done, report at the end."""
 
+import json
 import os
-import time
+import secrets
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,18 @@ from utils.engine.memory import out_of_memory
 from utils.engine.methods import resolve_precision
 from utils.engine.restore import Task
 from utils.engine.stage import Restoration
-from utils.errors import DataError, Interrupted, describe, printable
+from utils.errors import DataError, Interrupted, describe
 from utils.images.files import find_leftovers, sha256, write_json, write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_photograph
-from utils.images.writing import write_png
+from utils.images.writing import encode_png
 from utils.log import log
 from utils.runs.display import Display
 from utils.runs.experiment import Experiment
 from utils.runs.interrupt import Signals
 from utils.runs.locks import HeldElsewhereError, hold
 from utils.runs.machine import describe_project
-from utils.runs.options import Options
+from utils.runs.options import LOCAL, Options
 from utils.runs.pools import Callbacks, Here, Pool, Workers
 from utils.runs.results import (
     Outputs,
@@ -68,8 +69,10 @@ def restore_all(options: Options, experiment: Experiment, display: Display | Non
     """
     prepare_folder(options.save_path)
     with Signals(how_to_go_on(options)) as signals:
-        with open_pool(options, signals) as pool:
-            run = Run(options, experiment, signals, pool, display or Display())
+        display = display or Display()
+        with open_pool(options, signals) as pool, closing(display):
+            run = Run(options, experiment, signals, pool, display)
+            display.start(len(options.images), pool.room())
             waiting = options.images
             while waiting:
                 held = run.restore(waiting)
@@ -102,6 +105,9 @@ def open_pool(options: Options, signals: Signals) -> Pool:
     """Make the place where a command line wants its images restored."""
     device, every = options.device, options.save_frequency
     if options.ray is not None:
+        if options.ray == LOCAL:
+            # Nobody else on this machine shall run code in it. Ray reads these when imported.
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         # Ray is an optional dependency, and takes a second to import.
         from utils.runs.cluster import Cluster
 
@@ -162,11 +168,9 @@ class Run:
         """
         held: list[Path] = []
         queue = deque(paths)
-        in_work: dict[Path, Iterator[None]] = {}
+        in_work: dict[Path, Generator[None]] = {}
         interruptions: list[Interrupted] = []
-        self.display.start(len(self.options.images), self.pool.room())
         with ExitStack() as stack, self.signals.postponed():
-            stack.callback(self.display.stop)
             while queue or in_work:
                 if self.signals.received is not None:
                     if not self.pool.stops_in_order:
@@ -205,7 +209,7 @@ class Run:
         self.failures[path.stem] = reason
         log.error("%s: failed: %s", path.stem, reason)
 
-    def restore_one(self, path: Path) -> Iterator[None]:
+    def restore_one(self, path: Path) -> Generator[None]:
         """Restore one image and write its results, or say that it was done before.
 
         Parameters
@@ -272,7 +276,7 @@ class Job:
             blurry=experiment.luminance(self.photograph),
             kernel_size=options.kernel_size or experiment.kernel_size(path.stem),
         )
-        self.settings: dict[str, Any] = {
+        settings = {
             "method": [stage.settings() for stage in self.method],
             "kernel_size": list(self.restoration.kernel_size),
             "seed": options.seed,
@@ -283,6 +287,8 @@ class Job:
             "image_sha256": sha256(path),
             **{f"{word}_sha256": sha256(file) for word, file in files.items()},
         }
+        # As they will be read from the record: tuples have become lists.
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self.record: dict[str, Any] = {
             "image": path.name,
             "finished": False,
@@ -323,14 +329,12 @@ class Job:
 
     def callbacks(self) -> Callbacks:
         """Give what is to be called while the image is restored."""
-        return Callbacks(
-            self.on_machine, self.begin, self.show, self.save, self.keep, self.on_lost
-        )
+        return Callbacks(self.on_machine, self.begin, self.show, self.save, self.keep, self.on_lost)
 
     def on_machine(self, machine: dict[str, Any]) -> None:
         """Record where the image is restored, and say it where that is news."""
         self.record |= machine
-        precisions = {stage.settings().get("precision") for stage in self.method} - {None}
+        precisions = {str(s["precision"]) for s in self.settings["method"] if "precision" in s}
         news = " in ".join([f"on {machine['device']}", *sorted(precisions)])
         if news != self.run.machine:
             log.info("%s", news)
@@ -362,15 +366,15 @@ class Job:
             self.record["final_loss"] = restoration.losses[-1]
         images = self.experiment.render(self.photograph, restoration)
         networks = self.networks(restoration)
-        kernels = {} if self.has_kernel or restoration.kernel is None else {"_k.png"}
-        self.record["files"] = sorted({*images, *networks, *kernels})
+        files = {**images, **networks}
+        if restoration.kernel is not None and not self.has_kernel:
+            files["_k.png"] = encode_png(scale_kernel(restoration.kernel))
+        self.record["files"] = sorted(files)
         # The record goes first, and says that the result is not finished: whenever the run is
         # killed, no record calls files finished that are not there yet.
         write_json(self.outputs.record, self.record)
-        for suffix, content in {**images, **networks}.items():
+        for suffix, content in files.items():
             write_whole(self.outputs.file(suffix), content)
-        if kernels:
-            write_png(self.outputs.kernel, scale_kernel(restoration.kernel))
         if restoration.losses:
             write_losses(self.outputs.losses, restoration.loss_names, restoration.losses)
 
@@ -381,8 +385,7 @@ class Job:
         contents = {}
         shape = restoration.blurry.shape
         if isinstance(restoration.gx, SkipNetwork):
-            size = {"channels": restoration.gx.channels, "scales": len(restoration.gx.scales)}
-            settings = {**self.settings, **size}
+            settings = {**self.settings, **restoration.gx.arguments}
             contents["_xnet.pth"] = network_content(restoration.gx, shape, settings)
             if isinstance(restoration.gk, KernelNetwork):
                 contents["_knet.pth"] = network_content(restoration.gk, shape, settings)
@@ -398,8 +401,9 @@ class Job:
             if self.keeps:
                 log.warning("%s: no checkpoint at iteration %d: %s", name, done, error)
             self.keeps = False
-        if self.run.signals.received is not None:
-            raise Interrupted(self.run.signals.received, self.how_to_go_on())
+        signals = self.run.signals
+        if signals.received is not None and self.run.pool.stops_in_order:
+            raise Interrupted(signals.received, self.how_to_go_on())
 
     def on_lost(self) -> bytes | None:
         """Say that the image's worker died, and give the checkpoint for another."""
@@ -418,8 +422,10 @@ class Job:
         self.record["finished"] = True
         write_json(self.outputs.record, self.record)
         self.outputs.checkpoint.unlink(missing_ok=True)
+        name, seconds = self.outputs.name, self.record["seconds"]
         if "final_loss" in self.record:
-            loss = ", {loss} {final_loss:.5f}".format(**self.record)
+            done, loss = self.record["iterations_done"], self.record["loss"]
+            final = self.record["final_loss"]
+            log.info("%s: %d iterations in %.0f s, %s %.5f", name, done, seconds, loss, final)
         else:
-            loss = ""
-        log.info("%s: restored in %.0f s%s", self.outputs.name, self.record["seconds"], loss)
+            log.info("%s: restored in %.0f s", name, seconds)

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from datasets.catalog import find_truth
 from statistic.metrics import comp_upto_shift
 from utils.errors import DataError, describe, printable
 from utils.images.files import read_json
-from utils.images.reading import find_truth, read_gray, read_image
+from utils.images.reading import read_gray, read_image
 from utils.log import log
 from utils.runs.experiment import Experiment
-from utils.runs.overview import MAX_ROWS, Panels, draw_overview, shrink
 from utils.runs.options import Options
+from utils.runs.overview import MAX_ROWS, Panels, draw_overview, shrink
 from utils.runs.results import Outputs
+from utils.tables import format_table
 
 
 def report(
@@ -32,7 +34,9 @@ def report(
     elsewhere : set of str
         Names of the images that another process is at work on, or was until now.
     """
-    rows, panels, scores = [], [], []
+    rows: list[list[str]] = []
+    panels: list[Panels] = []
+    scores: list[list[float]] = []
     for path in options.images:
         if path.stem in failures:
             rows.append([path.stem, "failed"])
@@ -59,7 +63,7 @@ def report(
     header = ["image", "seconds", "loss"]
     if scores:
         header += ["PSNR blurry", "restored", "SSIM blurry", "restored"]
-    print_table(header, rows)
+    print(format_table(header, rows))
     if panels:
         picture = options.save_path / "overview.png"
         try:
@@ -71,7 +75,9 @@ def report(
         print(printable(f"failed: {name}: {reason}"))
 
 
-def read_result(path: Path, options: Options, experiment: Experiment) -> tuple[dict[str, Any], Panels]:
+def read_result(
+    path: Path, options: Options, experiment: Experiment
+) -> tuple[dict[str, Any], Panels]:
     """Read what a run has made of an image, and score it where its truth is there.
 
     Parameters
@@ -114,15 +120,3 @@ def format_scores(scores: list[float]) -> list[str]:
     """Format PSNR and SSIM of the blurry, then of the restored image, for the table's columns."""
     psnr_before, ssim_before, psnr_after, ssim_after = scores
     return [f"{psnr_before:.2f}", f"{psnr_after:.2f}", f"{ssim_before:.4f}", f"{ssim_after:.4f}"]
-
-
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print rows under a header, the first column to the left, the others to the right."""
-    rows = [row + [""] * (len(header) - len(row)) for row in [header, *rows]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = (
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print(printable("  ".join([first, *others]).rstrip()))

@@ -14,8 +14,9 @@ from utils.engine.recipe import PRECISIONS
 from utils.engine.stage import Method
 from utils.errors import DataError
 from utils.images.reading import list_images
-from utils.runs.options import Options
+from utils.runs.options import LOCAL, Options
 from utils.terminal.program import Parser
+from utils.terminal.progress import show_messages
 
 
 def parse_options(
@@ -59,6 +60,7 @@ def parse_options(
     SystemExit
         If the command is wrong (status 2), or asks for ``--help``.
     """
+    show_messages()
     default = next(iter(methods))
     parser = Parser(description)
     parser.usage = "%(prog)s [options]"  # each of which has its line below
@@ -130,7 +132,7 @@ def parse_options(
     parser.add_argument(
         "--ray",
         nargs="?",
-        const="local",
+        const=LOCAL,
         metavar="ADDRESS",
         help="compute on a Ray cluster, or all of this machine",
     )
@@ -227,7 +229,7 @@ def check_cluster_options(given: argparse.Namespace, parser: Parser) -> None:
         return
     if given.workers is not None or given.threads is not None:
         parser.error("--workers, --threads: not with --ray, which gives each image one core")
-    if given.ray not in ("local", "auto") and not re.fullmatch(r"[^:/]+:\d+", given.ray):
+    if given.ray not in (LOCAL, "auto") and not re.fullmatch(r"[^:/]+:\d+", given.ray):
         parser.error(f"--ray {given.ray}: is none of HOST:PORT, auto, and no address at all")
     if given.device not in ("auto", "cpu"):
         parser.error(f"--device {given.device}: with --ray, Ray chooses the GPU; give auto or cpu")

@@ -6,7 +6,6 @@ command itself was wrong, 128 and a signal's number that it was interrupted.
 
 import argparse
 import io
-import logging
 import os
 import signal
 import sys
@@ -15,8 +14,7 @@ from functools import partial
 from typing import NoReturn
 
 from utils.errors import DataError, Interrupted, UsageError, describe, printable
-from utils.log import log
-from utils.terminal.progress import Messages
+from utils.terminal.progress import show_messages
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,8 +48,7 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
     """
     program = os.path.basename(sys.argv[0])
     open_closed_streams()
-    log.addHandler(Messages())
-    log.setLevel(logging.INFO)
+    show_messages()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the output's encoding lacks is no reason to end without the table.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -88,4 +85,4 @@ def open_closed_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, closefd=False))
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115

@@ -7,6 +7,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from utils.errors import printable
+from utils.log import log
 from utils.runs.display import Display
 
 SECONDS_BETWEEN_LINES = 30
@@ -71,7 +72,7 @@ def stage_bar(title: str, total: int, done: int = 0) -> tqdm:
     title : str
         The image's name and the stage's.
     total : int
-        The stage's steps; 0 where they are not known.
+        The stage's steps.
     done : int
         How many of them an earlier run has done.
 
@@ -82,20 +83,21 @@ def stage_bar(title: str, total: int, done: int = 0) -> tqdm:
         every `SECONDS_BETWEEN_LINES`.
     """
     state = "{desc}: {n_fmt}/{total_fmt}{postfix}, {rate_noinv_fmt}, {remaining} left"
-    common = {"total": total or None, "initial": done, "desc": printable(title), "unit": "it"}
+    common = {"total": total, "initial": done, "desc": printable(title), "unit": "it"}
     if sys.stderr.isatty():
         return tqdm(
             **common,
-            bar_format="{percentage:3.0f}%|{bar}| " + state if total else None,
+            bar_format="{percentage:3.0f}%|{bar}| " + state,
             dynamic_ncols=True,
             leave=False,
         )
     return tqdm(
         **common,
-        bar_format=state if total else None,
+        bar_format=state,
         file=Lines(sys.stderr),
         mininterval=SECONDS_BETWEEN_LINES,
         leave=False,
+        position=0,  # else tqdm moves the cursor from bar to bar
     )
 
 
@@ -106,52 +108,48 @@ class Bars(Display):
     """Progress bars: one over all images, and one for each image in work."""
 
     def __init__(self) -> None:
-        self.total: tqdm | None = None
+        self.total = tqdm(disable=True)
         self.one_line = False
         self.bars: dict[str, tqdm] = {}
-        self.states: dict[str, str] = {}  # of each image in work, where they share a line
+        self.stages: dict[str, str] = {}  # of each image in work
+        self.counts: dict[str, str] = {}  # steps done, where images share a line
 
     def start(self, images: int, at_once: int) -> None:
         self.one_line = at_once > MAX_BARS
-        if self.total is None:  # a run that looks once more at what others held goes on with it
-            self.total = line_bar(images) if self.one_line else image_bar(images)
+        self.total = line_bar(images) if self.one_line else image_bar(images)
 
     def begin(self, name: str, stage: str, done: int, total: int) -> None:
         self.end(name)
-        if not self.one_line:
-            self.bars[name] = stage_bar(f"{name} {stage}", total, done)
-        self.states[name] = stage
+        self.stages[name], self.counts[name] = stage, ""
 
     def step(self, name: str, done: int, total: int, detail: str) -> None:
         if self.one_line:
-            stage = self.states[name].split(":")[0]
-            self.states[name] = f"{stage}: {done}/{total}"
+            self.counts[name] = f"{done}/{total}"
             self._show_states()
             return
+        if name not in self.bars:
+            self.bars[name] = stage_bar(f"{name} {self.stages[name]}", total, done - 1)
         bar = self.bars[name]
-        if bar.total != total:  # now that it is known
-            self.begin(name, self.states[name], done, total)
-            bar = self.bars[name]
         bar.set_postfix_str(detail, refresh=False)
         bar.update(done - bar.n)
 
     def end(self, name: str) -> None:
-        if bar := self.bars.pop(name, None):
-            bar.close()
-        if self.states.pop(name, None) and self.one_line:
-            self._show_states()
+        if name in self.bars:
+            self.bars.pop(name).close()
+        self.stages.pop(name, None)
 
     def image_done(self) -> None:
         self.total.update()
 
-    def stop(self) -> None:
-        for name in list(self.states):
+    def close(self) -> None:
+        for name in list(self.stages):
             self.end(name)
         self.total.close()
-        self.total = None
 
     def _show_states(self) -> None:
-        states = ", ".join(f"{printable(name)} {state}" for name, state in self.states.items())
+        states = ", ".join(
+            printable(f"{name} {stage} {self.counts[name]}") for name, stage in self.stages.items()
+        )
         self.total.set_postfix_str(states, refresh=False)
         self.total.update(0)
 
@@ -161,6 +159,13 @@ class Messages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
+
+
+def show_messages() -> None:
+    """Show from now on what runs say (see `utils.log`)."""
+    if not any(isinstance(handler, Messages) for handler in log.handlers):
+        log.addHandler(Messages())
+        log.setLevel(logging.INFO)
 
 
 def say(message: str) -> None:

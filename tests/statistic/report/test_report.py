@@ -17,10 +17,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from statistic.metrics import align
-from statistic.report.page import FORMAT, render, report_folder
+from statistic.report.page import FORMAT, PART_BYTES, render, report_folder
 from statistic.statistic_lai import main as lai
 from statistic.statistic_levin import main as levin
 from tests.pictures import noisy, picture, put
+from utils.errors import DataError
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_gray, read_image, read_kernel
 
@@ -178,6 +179,82 @@ def test_a_page_has_the_parts_of_both_benchmarks_and_none_of_another_format(repo
             assert (report / "index.html").read_text().count('<section class="benchmark"') == 2
     finally:
         shutil.rmtree(stale)
+
+
+HOSTILE = (
+    "javascript:alert(1)//",
+    "levin/javascript:alert(1)",
+    "https://example.org/a.svg",
+    "//example.org/a.svg",
+    "/etc/passwd",
+    "levin/../../secret.svg",
+    "levin/%2e%2e/%2E%2E/secret.svg",
+    'levin/a.svg"><script>alert(1)</script>',
+    "levin/a.svg\nb",
+    "data:text/html,<script>alert(1)</script>",
+    ["levin/a.svg"],
+    7,
+)
+
+
+@pytest.mark.parametrize("address", HOSTILE)
+@pytest.mark.parametrize("place", ["svg", "png", "truth", "blurry", "picture", "kernel"])
+def test_an_address_that_leads_elsewhere_is_refused(report, place, address):
+    part = part_of(report)
+    holder = {
+        **dict.fromkeys(("svg", "png"), part["plots"][0]),
+        **dict.fromkeys(("truth", "blurry"), part["images"][0]),
+        **dict.fromkeys(("picture", "kernel"), part["images"][0]["scores"][0]),
+    }[place]
+    holder[place] = address
+    with pytest.raises(DataError, match=f"{place} is not the address of a file in levin/"):
+        render([part])
+
+
+def test_hostile_parts_are_left_out_with_one_line_each(report, capsys):
+    part = part_of(report)
+    contents = {
+        "address": part | {"plots": [part["plots"][0] | {"svg": "javascript:alert(1)"}]},
+        "name": part | {"name": "x' onload='alert(1)"},
+        "lacking": {key: part[key] for key in part if key != "plots"},
+        "types": part | {"images": 7},
+        "text": part | {"plots": "<script>alert(1)"},
+        "deep": "[" * 100_000,
+        "long": part | {"time": "9" * (PART_BYTES + 1)},
+    }
+    folders = {kind: report / f"hostile_{kind}" for kind in contents}
+    for kind, content in contents.items():
+        folders[kind].mkdir()
+        if isinstance(content, dict):
+            # But for its fault, it is a part of its folder.
+            content = json.dumps({"name": folders[kind].name} | content, default=str)
+            content = content.replace('"levin', f'"{folders[kind].name}')
+        (folders[kind] / "part.json").write_text(content)
+    try:
+        with contextlib.chdir(report.parent):
+            assert lai(["--jobs", "1"]) == 0
+    finally:
+        for folder in folders.values():
+            shutil.rmtree(folder)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "part.json" in line]
+    for kind, line in zip(sorted(contents), lines, strict=True):
+        assert f"hostile_{kind}/part.json: " in line and "not in the report" in line
+        assert len(line) < 400
+    page = (report / "index.html").read_text()
+    assert re.findall(r'<section class="benchmark" id="(\w+)"', page) == ["lai", "levin"]
+    assert "alert(1)" not in page
+
+
+def test_text_of_a_hostile_part_stays_text(report):
+    part, wicked = part_of(report), "</script><script>alert(1)</script>"
+    part["table"]["header"][0] = part["table"]["notes"][0] = part["results"] = wicked
+    part["plots"][0]["title"] = '" onerror="alert(1)' + wicked
+    part["images"][0]["name"] = part["methods"][0]["name"] = wicked
+    part["figures"][0] = {"name": wicked, "title": wicked}
+    part["images"][0]["scores"][0]["problem"] = wicked
+    page = render([part])
+    assert wicked not in page and 'onerror="alert' not in page
+    assert page.count("<script") == page.count("</script>") == 2
 
 
 def test_hundreds_of_images_need_no_more_picture_elements(report):

@@ -5,17 +5,16 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
+from datasets.catalog import find_truth, truth_name
 from utils.errors import DataError
-from utils.images.colors import FULL_RANGE, STUDIO_RANGE
+from utils.images.colors import FULL_RANGE, MATLAB_GRAY, STUDIO_RANGE
 from utils.images.files import write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import (
-    find_truth,
     list_images,
     read_gray,
     read_kernel,
     read_photograph,
-    truth_name,
 )
 from utils.images.writing import encode_png, to_uint8, write_png
 
@@ -142,14 +141,14 @@ def test_the_cameras_orientation_is_applied(tmp_path, orientation, suffix):
     assert np.abs(read_gray(path) - expected).max() < 0.05
 
 
-@pytest.mark.parametrize("luma_range", [FULL_RANGE, STUDIO_RANGE])
-def test_new_luminance_keeps_the_chroma(luma_range):
+@pytest.mark.parametrize("luma", [FULL_RANGE, MATLAB_GRAY, STUDIO_RANGE])
+def test_new_luminance_keeps_the_chroma(luma):
     image = np.random.default_rng(0).uniform(0.3, 0.6, (4, 5, 3))
-    luma = np.random.default_rng(1).uniform(0.3, 0.6, (4, 5))
-    changed = luma_range.replace_luma(image, luma)
-    assert np.allclose(luma_range.luma(changed), luma)
+    luminance = np.random.default_rng(1).uniform(0.3, 0.6, (4, 5))
+    changed = luma.replace_luminance(image, luminance)
+    assert np.allclose(luma.luminance(changed), luminance)
     assert np.allclose(np.diff(changed), np.diff(image))
-    assert np.allclose(luma_range.replace_luma(image, luma_range.luma(image)), image)
+    assert np.allclose(luma.replace_luminance(image, luma.luminance(image)), image)
 
 
 def test_full_range_merging_is_opencvs():
@@ -158,5 +157,5 @@ def test_full_range_merging_is_opencvs():
     ycrcb = cv2.cvtColor(blurry, cv2.COLOR_BGR2YCrCb)
     luma = ycrcb[..., 0].astype(int) + rng.integers(-20, 20, (9, 9))
     merged = cv2.cvtColor(np.dstack([luma, ycrcb[..., 1:]]).astype(np.uint8), cv2.COLOR_YCrCb2RGB)
-    ours = FULL_RANGE.replace_luma(blurry[..., ::-1] / 255, luma / 255)
+    ours = FULL_RANGE.replace_luminance(blurry[..., ::-1] / 255, luma / 255)
     assert np.abs(255 * ours - merged).max() <= 2  # OpenCV rounds luminance and chroma

@@ -1,6 +1,5 @@
 """The fits of the paper as stages: of both networks, and of Gx alone with a known kernel."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,11 +42,16 @@ class Fit(Stage):
         return fit_bytes(image_size, kernel_size, self.recipe, keeps)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
-        from utils.engine.deblur import deblur  # PyTorch takes seconds, and --help needs none
+        # PyTorch takes seconds, and --help needs none.
+        from utils.engine.checkpoint import CheckpointError
+        from utils.engine.deblur import deblur
 
         state = self.start(restoration, work.seed)
         if work.state:
-            state.load(work.state)
+            try:
+                state.load(work.state)
+            except ValueError as error:
+                raise CheckpointError(str(error)) from error
 
         found = restoration
 
@@ -82,9 +86,9 @@ class Fit(Stage):
         )
         return found
 
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> dict[str, Any]:
         settings = super().settings()
-        return {**settings, **settings.pop("recipe")}
+        return settings.pop("recipe") | settings
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class ReleasedFit(Fit):
         from utils.engine.deblur import draw_start
 
         state = draw_start(restoration.blurry.shape, restoration.kernel_size, self.recipe, seed)
+        assert restoration.gx is not None and restoration.gk is not None
         return replace(state, gx=restoration.gx, gk=restoration.gk)
 
 

@@ -1,4 +1,8 @@
-"""Deconvolution with a known kernel: the yardstick of the error ratio."""
+"""Non-blind deconvolution with a hyper-Laplacian prior, in NumPy and SciPy alone.
+
+It needs no torch, so that the statistics can use it too: there it restores the images with the
+true kernels that error ratios refer to.
+"""
 
 import numpy as np
 from scipy import fft
@@ -9,8 +13,8 @@ WEIGHT = 8000.0
 EXPONENT = 0.8
 ITERATIONS = 60
 
-# Penalties of the first and the last iteration, growing geometrically. The data's start low, in
-# units of the weight, so that the unseen margin settles before the details do.
+# Penalties of the first and the last iteration, with geometric growth between. Those of the data
+# (in units of the weight) start low, so that the unseen margin settles before the details do.
 _GRADIENT_PENALTY = 10.0, 200.0
 _DATA_PENALTY = 0.001, 1.0
 
@@ -18,22 +22,23 @@ _DATA_PENALTY = 0.001, 1.0
 def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -> np.ndarray:
     """Restore an image that was blurred by a known kernel, with a sparse prior on its gradients.
 
-    Minimises ``weight / 2 * ||k * x - y||^2 + sum |dx|^0.8``, the sum over the differences of
-    neighboring pixels in both directions. Both terms are split off by quadratic penalties, with
-    multipliers, so that each step is a division of spectra or acts on every pixel alone. The
-    image is estimated on all pixels that the blurry one depends on, and what the blurry image does
-    not show is left free there. So nothing is assumed beyond its borders, and none ring.
+    Minimises ``weight / 2 * ||k * x - y||^2 + sum |dx|^0.8``, where the sum runs over the
+    differences of neighboring pixels in both directions. Both terms are split off by quadratic
+    penalties with multipliers (ADMM), so that each step is either a division of spectra or acts
+    on every pixel alone. The image is estimated on all pixels that the blurry one depends on, and
+    is left free where the blurry image does not show it. Nothing is assumed beyond the borders,
+    so they do not ring.
 
     Parameters
     ----------
     blurry : (H, W) array
         The blurry image in [0, 1].
     kernel : (kh, kw) array
-        The kernel for valid correlation, non-negative, sum 1 (see
-        `statistic.reblur.orient_kernel`); at most as large as the image.
+        The kernel for valid cross-correlation, as the networks estimate it: non-negative, sum 1,
+        at most as large as the image.
     weight : float
-        Of the data, inversely proportional to the noise's variance. The default suits Levin's
-        images.
+        Weight of the data term, inversely proportional to the variance of the noise. The default
+        suits Levin's images.
 
     Returns
     -------
@@ -64,7 +69,7 @@ def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -
     seen = tuple(
         slice(before, side - after) for side, (before, after) in zip(shape, margins, strict=True)
     )
-    blur = _spectrum(kernel, shape, [(side - 1) // 2 for side in kernel.shape])
+    blur = _spectrum(kernel, shape, ((kernel.shape[0] - 1) // 2, (kernel.shape[1] - 1) // 2))
     difference = np.array([-1.0, 1.0])
     gradients = [
         _spectrum(difference[:, None], shape, (0, 0)),
@@ -104,14 +109,14 @@ def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -
 
 
 def _spectrum(kernel: np.ndarray, shape: tuple[int, int], centre: tuple[int, int]) -> np.ndarray:
-    """Spectrum by which to multiply an image's for its circular correlation with a kernel."""
+    """Spectrum that multiplies an image's to give its circular correlation with a kernel."""
     padded = np.zeros(shape)
     padded[: kernel.shape[0], : kernel.shape[1]] = kernel
     return fft.rfft2(np.roll(padded, np.negative(centre), (0, 1))).conj()
 
 
 def _shrink(values: np.ndarray, penalty: float) -> np.ndarray:
-    """For each value v, the w that minimises ``|w|^0.8 + penalty / 2 * (w - v)^2``."""
+    """Minimise ``|w|^0.8 + penalty / 2 * (w - v)^2`` over w for each value v."""
     # Either w is 0 or w + slope(w) = v, w being at least this:
     smallest = (2 * (1 - EXPONENT) / penalty) ** (1 / (2 - EXPONENT))
     threshold = smallest + EXPONENT / penalty * smallest ** (EXPONENT - 1)
