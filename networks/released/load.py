@@ -45,7 +45,7 @@ def load_image_network(path: str | Path) -> SkipNetwork:
     OSError
         If it cannot be read.
     """
-    with errors_naming(path):
+    with path_in_errors(path):
         saved = read_network_file(path)
         with torch.device("meta"):
             gx = SkipNetwork(channels=saved.channels, scales=saved.scales)
@@ -79,7 +79,7 @@ def load_kernel_network(
     OSError
         If it cannot be read.
     """
-    with errors_naming(path):
+    with path_in_errors(path):
         saved = read_network_file(path)
         with torch.device("meta"):
             gk = KernelNetwork(find_kernel_size(saved, kernel_size))
@@ -88,7 +88,7 @@ def load_kernel_network(
 
 
 @contextmanager
-def errors_naming(path: str | Path) -> Iterator[None]:
+def path_in_errors(path: str | Path) -> Iterator[None]:
     """Begin the message of a ValueError with the file's path, and end it with the remedy."""
     try:
         yield

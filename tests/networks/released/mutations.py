@@ -17,7 +17,7 @@ from utils.images.opencv import cv2
 from utils.runs.results import network_content
 
 SIZE = (21, 26)
-TELLING_NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+BOUNDARY_NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def images() -> dict[str, bytes]:
@@ -114,7 +114,7 @@ def mutated(draw, originals: dict[str, bytes]) -> tuple[str, bytes]:
                 content[place] = draw(st.integers(0, 255))
             case "number":
                 number = struct.pack(
-                    draw(st.sampled_from(["<I", ">I"])), draw(st.sampled_from(TELLING_NUMBERS))
+                    draw(st.sampled_from(["<I", ">I"])), draw(st.sampled_from(BOUNDARY_NUMBERS))
                 )
                 width = draw(st.sampled_from([2, 4]))
                 content[place : place + width] = number[:width]

@@ -6,7 +6,7 @@ import torch
 
 from networks.released.load import load_image_network, load_kernel_network
 from tests.conftest import SHARED, first_that_exists
-from utils.images.reading import read_gray
+from utils.images.reading import read_image
 
 # The image of a kernel is from before the last update and the network from after it, which moved
 # the logarithm of an entry by up to 1.25e-5 (the last rate) times the sum of the hidden layer, 151.
@@ -23,7 +23,7 @@ def test_the_network_gives_the_kernel_beside_it(name, side):
     with torch.no_grad():
         kernel = gk(zk)[0, 0].numpy()
     kernel = 255 * kernel / kernel.max()
-    image = 255 * read_gray(folder / f"{name}_k.png")
+    image = 255 * read_image(folder / f"{name}_k.png")
     assert np.all(np.abs(kernel - image) <= 0.5 + 2 * LAST_UPDATE * kernel)
     assert np.sum(np.rint(kernel) != np.rint(image)) <= 1  # 4.5045 where the image has 4
     with pytest.raises(ValueError, match="not Gx"):
