@@ -18,7 +18,6 @@ from datasets import catalog
 from statistic import published
 from statistic.benchmark import Benchmark
 from statistic.evaluate import evaluate, parse_options, report
-from statistic.plots import draw_subsets
 from utils.terminal.program import run_program
 
 LAI = Benchmark(
@@ -33,6 +32,9 @@ LAI = Benchmark(
 
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
+    # Here, so that neither --help nor each worker process has to import matplotlib.
+    from statistic.plots import draw_subsets
+
     statistics = evaluate(options, LAI)
     return report(statistics, options.results, [draw_subsets])
 

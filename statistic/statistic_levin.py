@@ -17,7 +17,6 @@ from datasets import catalog
 from statistic import published
 from statistic.benchmark import Benchmark
 from statistic.evaluate import evaluate, parse_options, report
-from statistic.plots import draw_error_ratios, draw_heatmaps
 from utils.terminal.program import run_program
 
 LEVIN = Benchmark(
@@ -32,6 +31,9 @@ LEVIN = Benchmark(
 
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
+    # Here, so that neither --help nor each worker process has to import matplotlib.
+    from statistic.plots import draw_error_ratios, draw_heatmaps
+
     statistics = evaluate(options, LEVIN)
     return report(statistics, options.results, [draw_error_ratios, draw_heatmaps])
 
