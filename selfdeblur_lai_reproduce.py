@@ -7,27 +7,29 @@
 The second of the two iterations shows the image after one small step of Gx; the kernel stays.
 """
 
-from utils.engine.recipe import REPRODUCE
-from utils.images.colors import MATLAB_GRAY
-from utils.runs.reproduce import model_options, reproduce_all
-from utils.terminal.options import parse_options
+from datasets import catalog
+from utils.engine.methods import REPRODUCE_METHODS
+from utils.terminal.options import model_options, parse_options
 from utils.terminal.program import run_program
+from utils.terminal.restore import reproduce_images
 
 
 def main(arguments: list[str]) -> int:
-    options = parse_options(
+    options, given = parse_options(
         arguments,
         __doc__,
         data_path="datasets/lai/uniform_ycbcr",
         save_path="results/lai/uniform_reproduce",
-        recipe=REPRODUCE,
+        methods=REPRODUCE_METHODS,
         where_to_get="datasets/README.md says where to get Lai's images and how to prepare them",
         add_options=model_options("results/lai/SelfDeblur/models"),
     )
-    return reproduce_all(
+    return reproduce_images(
         options,
+        given.model_path,
+        given.export,
         "results/README.md says where to get the authors' (lai/SelfDeblur_models.zip)",
-        luma_range=MATLAB_GRAY,
+        luma=catalog.LAI.luma,
         color_suffix=".png",
     )
 

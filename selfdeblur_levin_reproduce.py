@@ -7,24 +7,27 @@
 The second of the two iterations shows the image after one small step of Gx; the kernel stays.
 """
 
-from utils.engine.recipe import REPRODUCE
-from utils.runs.reproduce import model_options, reproduce_all
-from utils.terminal.options import parse_options
+from utils.engine.methods import REPRODUCE_METHODS
+from utils.terminal.options import model_options, parse_options
 from utils.terminal.program import run_program
+from utils.terminal.restore import reproduce_images
 
 
 def main(arguments: list[str]) -> int:
-    options = parse_options(
+    options, given = parse_options(
         arguments,
         __doc__,
         data_path="datasets/levin",
         save_path="results/levin_reproduce",
-        recipe=REPRODUCE,
+        methods=REPRODUCE_METHODS,
         where_to_get="python datasets/fetch.py levin gets Levin's images (see datasets/README.md)",
         add_options=model_options("results/levin/SelfDeblur/models"),
     )
-    return reproduce_all(
-        options, "results/README.md says where to get the authors' (levin/SelfDeblur.zip)"
+    return reproduce_images(
+        options,
+        given.model_path,
+        given.export,
+        "results/README.md says where to get the authors' (levin/SelfDeblur.zip)",
     )
 
 

@@ -1,32 +1,31 @@
-"""Restore images whose kernels are known or were estimated (the remedy where x turns black).
+"""Restore images whose kernels are known or were estimated (the remedy where x is black).
 
-    python selfdeblur_nonblind.py    # results/lai/uniform/nonblind/blurry, kernels in its results/
-    python selfdeblur_nonblind.py --data_path photo.jpg --kernel_path photo_k.png --save_path out
-    python selfdeblur_nonblind.py --data_path datasets/levin --kernel_path datasets/levin/gt \\
-        --only 'im?_kernel[48]_img' --flip_kernel --save_path results/levin_nonblind
+python selfdeblur_nonblind.py  # Lai's that collapsed, kernels beside the results
+python selfdeblur_nonblind.py --data_path a.jpg --kernel_path a_k.png --save_path out
+python selfdeblur_nonblind.py --data_path datasets/levin --only '*_kernel[48]_img' \\
+    --kernel_path datasets/levin/gt --flip_kernel --save_path results/levin_nonblind
 
-In a folder, the kernel of NAME.png is NAME_k.png or, by the number in NAME, Levin's kernelN.png. A
-kernel is taken for the correlation that the other scripts estimate. Where gt/ with the truth lies
-beside the images, a kernel that explains them better when turned by 180 degrees is refused.
+In a folder, the kernel of NAME.png is NAME_k.png or, by the number in NAME, Levin's
+kernel5.png or Lai's kernel_01.png. A kernel is taken for the correlation that the
+other scripts estimate. Where the truth lies at hand (in gt/), a kernel that explains
+the image better when turned by 180 degrees is refused.
 """
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from datasets.catalog import find_truth
-from statistic.reblur import reblur_psnr
-from utils.engine.deblur import State, draw_start
-from utils.engine.recipe import NONBLIND
+from datasets.catalog import find_kernel, find_truth
+from utils.engine.methods import NONBLIND_METHODS
+from utils.engine.stage import Restoration
 from utils.errors import DataError, describe
 from utils.images.reading import read_gray, read_kernel
+from utils.log import log
 from utils.runs.experiment import Experiment
-from utils.runs.run import restore_all
 from utils.terminal.options import parse_options
 from utils.terminal.program import Parser, run_program
-from utils.terminal.progress import say
+from utils.terminal.restore import restore_images
 
 FOLDER = "results/lai/uniform/nonblind/blurry"
 CLEARLY = 1.0  # dB; the two orientations of Levin's true kernels are 2.9 and more apart
@@ -38,21 +37,6 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--flip_kernel", action="store_true", help="turn the kernels by 180 degrees"
-    )
-
-
-def find_kernel(name: str, path: Path) -> Path:
-    """Find the kernel's file of an image by its name, in a folder or given by itself."""
-    if path.is_file():
-        return path
-    candidates = [path / f"{name}_k.png"]
-    if number := re.search(r"kernel(\d+)", name):
-        candidates.append(path / f"kernel{number[1]}.png")
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise DataError(
-        f"no kernel for {name}: looked for {' and '.join(map(str, candidates))}; give --kernel_path"
     )
 
 
@@ -72,12 +56,14 @@ def check_orientation(kernel: np.ndarray, image: Path) -> None:
     truth_path = find_truth(image)
     if truth_path is None:
         return
+    from statistic.reblur import reblur_psnr  # brings SciPy's signal processing, for seconds
+
     try:
         blurry, truth = read_gray(image), read_gray(truth_path)
         as_given = reblur_psnr(kernel, truth, blurry)
         turned = reblur_psnr(kernel[::-1, ::-1], truth, blurry)
     except (DataError, OSError, ValueError) as error:
-        say(f"{image.stem}: its kernel's orientation is not checked: {describe(error)}")
+        log.warning("%s: its kernel's orientation is not checked: %s", image.stem, describe(error))
         return
     if turned > as_given + CLEARLY:
         raise DataError(
@@ -88,17 +74,16 @@ def check_orientation(kernel: np.ndarray, image: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    options = parse_options(
+    options, given = parse_options(
         arguments,
         __doc__,
         data_path=FOLDER,
         save_path=f"{FOLDER}/results",
-        recipe=NONBLIND,
+        methods=NONBLIND_METHODS,
         where_to_get="put the blurry images there, and their kernels NAME_k.png into its results/",
         add_options=add_options,
     )
-    flip = options.given.flip_kernel
-    kernel_path = Path(options.given.kernel_path or options.save_path)
+    kernel_path = Path(given.kernel_path or options.save_path)
     if not kernel_path.exists():
         raise DataError(f"{kernel_path}: no such file or folder of kernels; give --kernel_path")
     images = {path.stem: path for path in options.images}
@@ -106,29 +91,29 @@ def main(arguments: list[str]) -> int:
         images.pop(f"{name}_k", None)
     options = replace(options, images=list(images.values()))
 
-    def given(name: str) -> dict[str, Path]:
+    def files(name: str) -> dict[str, Path]:
         return {"kernel": find_kernel(name, kernel_path)}
 
     def kernel_size(name: str) -> tuple[int, int]:
-        return load_kernel(given(name)["kernel"], flip).shape
+        height, width = load_kernel(find_kernel(name, kernel_path), given.flip_kernel).shape
+        return height, width
 
-    def start(name: str, size: tuple[int, int], kernel_size: tuple[int, int]) -> State:
-        kernel = load_kernel(given(name)["kernel"], flip)
-        if kernel.shape != kernel_size:
+    def start(path: Path, restoration: Restoration) -> Restoration:
+        kernel = load_kernel(find_kernel(path.stem, kernel_path), given.flip_kernel)
+        if kernel.shape != restoration.kernel_size:
             raise DataError("--kernel_size differs from the kernel's own; leave it out")
-        check_orientation(kernel, images[name])
-        return draw_start(size, kernel_size, options.recipe, options.seed, kernel)
+        check_orientation(kernel, path)
+        return replace(restoration, kernel=kernel)
 
     experiment = Experiment(
         kernel_size,
         color_suffix="_x.png",
         registered=True,
-        given=given,
+        files=files,
         start=start,
-        networks="x",
-        settings={"flip_kernel": flip},
+        settings={"flip_kernel": given.flip_kernel},
     )
-    return restore_all(options, experiment)
+    return restore_images(options, experiment)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,39 @@
 """Restore photographs, in color or gray (section 4.4 of the SelfDeblur paper, its real images).
 
     python selfdeblur_ycbcr.py                       # all of datasets/real
-    python selfdeblur_ycbcr.py --data_path photo.jpg --kernel_size 31 --recipe quick
+    python selfdeblur_ycbcr.py --data_path photo.jpg --kernel_size 31 --method quick
 
 The luminance is restored, laid on the blurry one, and the chroma kept. The result has the
 photograph's bits a channel and its alpha.
 """
 
-from utils.engine.recipe import YCBCR
+from datasets.catalog import photograph_kernel_size
+from utils.engine.methods import YCBCR, blind_methods
+from utils.log import log
 from utils.runs.experiment import Experiment
-from utils.runs.run import restore_all
 from utils.terminal.options import parse_options
 from utils.terminal.program import run_program
-
-# The authors' sizes for their photographs, by a word in the name.
-KERNEL_SIZES = {"fish": 41, "flower": 25, "house": 51}
-OTHER_KERNELS = 31
+from utils.terminal.restore import restore_images
 
 
 def kernel_size(name: str) -> tuple[int, int]:
-    """Kernel size of a photograph by its name alone."""
-    size = next((size for word, size in KERNEL_SIZES.items() if word in name), OTHER_KERNELS)
-    return size, size
+    """Choose the kernel's size by the photograph's name, and say which it is."""
+    height, width = photograph_kernel_size(name)
+    log.info("%s: kernel of %d x %d (--kernel_size gives another)", name, height, width)
+    return height, width
 
 
 def main(arguments: list[str]) -> int:
-    options = parse_options(
+    options, _ = parse_options(
         arguments,
         __doc__,
         data_path="datasets/real",
         save_path="results/real",
-        recipe=YCBCR,
+        methods=blind_methods(YCBCR),
         where_to_get="python datasets/fetch.py real gets three photographs; or name your own",
     )
-    return restore_all(options, Experiment(kernel_size, color_suffix="_x.png", registered=True))
+    experiment = Experiment(kernel_size, color_suffix="_x.png", registered=True)
+    return restore_images(options, experiment)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
-"""The optimisation as the authors' code runs it: plain PyTorch in float32, operation by operation.
+"""The optimisation as the authors' code runs it: the plain networks and losses, in float32.
 
-What utils/engine/deblur.py is compared with, in speed, memory and quality. It gives
-the same numbers.
+Speed and memory of utils/engine/deblur.py are compared with it. It gives the same numbers.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from networks.skip import ConvBlock, NonLocalBlock, Scale, SkipNetwork
 from utils.engine.deblur import State
 from utils.engine.losses import C1, C2, WINDOW_SIZE, gaussian_window, total_variation
 from utils.engine.recipe import Recipe
@@ -23,8 +20,6 @@ def baseline(
     recipe: Recipe,
     start: State,
     device: str = "cpu",
-    checkpoint_due: Callable[[], bool] | None = None,
-    on_checkpoint: Callable[[State], None] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Restore an image, an iteration at a time.
 
@@ -38,8 +33,6 @@ def baseline(
         Random inputs and networks; these are fitted in place.
     device : str
         ``cpu`` or ``cuda``.
-    checkpoint_due, on_checkpoint : callable, optional
-        See `utils.engine.deblur.deblur`.
 
     Yields
     ------
@@ -57,23 +50,21 @@ def baseline(
     window = (window[:, None] * window).view(1, 1, WINDOW_SIZE, WINDOW_SIZE)
     optimiser = torch.optim.Adam(
         [
-            {"params": gx.parameters(), "lr": recipe.image_rate},
-            {"params": gk.parameters(), "lr": recipe.kernel_rate},
+            {"params": gx.parameters(), "lr": recipe.image_lr},
+            {"params": gk.parameters(), "lr": recipe.kernel_lr},
         ]
     )
-    load_moments(optimiser, start)
     generator = torch.Generator(device)
     if y.device.type == start.noise_device:
         generator.set_state(start.noise_state)
     else:
         generator.manual_seed(start.seed)
-    unread = []
-    for iteration in range(len(start.losses), recipe.num_iter):
+    for iteration in range(recipe.num_iter):
         for group, rate in zip(
             optimiser.param_groups, recipe.learning_rates(iteration), strict=True
         ):
             group["lr"] = rate
-        x = image(gx, zx + recipe.input_noise * torch.zeros_like(zx).normal_(generator=generator))
+        x = gx(zx + recipe.input_noise * torch.zeros_like(zx).normal_(generator=generator))
         k = gk(zk)
         reblurred = F.conv2d(x, k)
         if recipe.uses_mse(iteration):
@@ -85,93 +76,11 @@ def baseline(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        unread.append(loss.detach())
-        if checkpoint_due is not None and iteration + 1 < recipe.num_iter and checkpoint_due():
-            start.losses += torch.stack(unread).tolist()
-            unread.clear()
-            start.noise_state, start.noise_device = generator.get_state(), y.device.type
-            start.moments = moments(optimiser)
-            on_checkpoint(start)
         yield x.detach(), k.detach(), loss.detach()
 
 
-def moments(optimiser: torch.optim.Adam) -> dict[str, dict[str, Any]]:
-    """Give what Adam remembers, as a `State` holds it."""
-    found = {}
-    for name, group in zip(("gx", "gk"), optimiser.param_groups, strict=True):
-        states = [optimiser.state[parameter] for parameter in group["params"]]
-        found[name] = {
-            "steps": int(states[0]["step"]) if states else 0,
-            "means": [state["exp_avg"] for state in states],
-            "squares": [state["exp_avg_sq"] for state in states],
-        }
-    return found
-
-
-def load_moments(optimiser: torch.optim.Adam, start: State) -> None:
-    """Let Adam remember what a `State` holds, if that is not its first."""
-    for name, group in zip(("gx", "gk"), optimiser.param_groups, strict=True):
-        if start.moments is None:
-            return
-        kept = start.moments[name]
-        for parameter, mean, square in zip(
-            group["params"], kept["means"], kept["squares"], strict=True
-        ):
-            optimiser.state[parameter] = {
-                "step": torch.tensor(float(kept["steps"])),
-                "exp_avg": mean.to(parameter),
-                "exp_avg_sq": square.to(parameter),
-            }
-
-
-def image(gx: SkipNetwork, zx: Tensor) -> Tensor:
-    """Compute Gx's image with a map for each operation."""
-    skipped = []
-    x = zx
-    for scale in gx.scales:
-        skipped.append(block(scale.skip, x))
-        x = down(scale, x)
-    for scale in reversed(gx.scales):
-        skip = skipped.pop()
-        height, width = skip.shape[2:]
-        x = F.interpolate(x, scale_factor=2, mode="bilinear")[:, :, :height, :width]
-        x = scale.norm(torch.cat([skip, x], dim=1))
-        x = block(scale.mix, block(scale.decode, x))
-    return torch.sigmoid(conv(gx.output, x))
-
-
-def down(scale: Scale, x: Tensor) -> Tensor:
-    """Compute the way down of one scale."""
-    x = block(scale.halve, x)
-    if isinstance(scale.non_local, NonLocalBlock):
-        x = attend(scale.non_local, x)
-    return block(scale.encode, x)
-
-
-def attend(non_local: NonLocalBlock, x: Tensor) -> Tensor:
-    """Compute a non-local block by a matrix of all pairs of positions."""
-    g = F.max_pool2d(non_local.g(x), 2).flatten(2).transpose(1, 2)
-    phi = F.max_pool2d(non_local.phi(x), 2).flatten(2)
-    theta = non_local.theta(x)
-    pairs = theta.flatten(2).transpose(1, 2) @ phi / phi.shape[2]
-    gathered = (pairs @ g).transpose(1, 2).reshape(theta.shape)
-    return x + non_local.norm(non_local.out(gathered))
-
-
-def block(unit: ConvBlock, x: Tensor) -> Tensor:
-    """Compute convolution, batch normalisation and leaky ReLU, one after the other."""
-    return F.leaky_relu(unit.norm(conv(unit.conv, x)), 0.2)
-
-
-def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Reflect the border, then convolve."""
-    reach = layer.padding[0]
-    padded = F.pad(x, (reach,) * 4, mode="reflect")
-    return F.conv2d(padded, layer.weight, layer.bias, layer.stride)
-
-
 def windowed_ssim(a: Tensor, b: Tensor, window: Tensor) -> Tensor:
-    """Compute SSIM by two-dimensional windows, one map after the other."""
+    """Compute SSIM with a two-dimensional window, one map after the other."""
 
     def local_mean(x: Tensor) -> Tensor:
         return F.conv2d(x, window, padding=WINDOW_SIZE // 2)

@@ -1,5 +1,4 @@
-"""Time the gradient of Gx's filters, by PyTorch and by networks/fast/convolution.py,
-for its choice.
+"""Time the gradient of Gx's filters, by PyTorch and by networks/fast/convolution.py.
 
 python benchmarks/convolution.py
 python benchmarks/convolution.py --size 520 --threads 1
@@ -40,18 +39,18 @@ def main(arguments: list[str]) -> int:
     compare("128 to 128, onto half the size", 128, half + 2)
     compare("128 to 128, halving to a quarter", 128, half + 2, stride=2)
     compare("128 to 128, onto a quarter", 128, quarter + 2)
-    compare("128 to 128, stuffing half the size", 128, half + 1, stuffing=True)
-    compare("128 to 128, stuffing a quarter", 128, quarter + 1, stuffing=True)
+    compare("128 to 128, transposed, from half the size", 128, half + 1, transposed=True)
+    compare("128 to 128, transposed, from a quarter", 128, quarter + 1, transposed=True)
     return 0
 
 
-def compare(name: str, channels: int, size: int, stride: int = 1, stuffing: bool = False) -> None:
+def compare(name: str, channels: int, size: int, stride: int = 1, transposed: bool = False) -> None:
     """Print a row of the table: a convolution of a square map, its border included."""
     x, weight = random_map(channels, size), torch.randn(128, channels, 3, 3)
     weight = weight.contiguous(memory_format=torch.channels_last)
 
     def convolve(x: Tensor, weight: Tensor) -> Tensor:
-        if stuffing:
+        if transposed:
             return F.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=1)
         return F.conv2d(x, weight, stride=stride)
 
@@ -64,7 +63,7 @@ def compare(name: str, channels: int, size: int, stride: int = 1, stuffing: bool
 
     def by_products(x: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, float]:
         began = time.perf_counter()
-        if stuffing:
+        if transposed:
             gradient = filter_gradient(F.pad(grad, (1, 1, 1, 1)), x, stride=2)
         else:
             gradient = filter_gradient(x, grad, stride)

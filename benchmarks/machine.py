@@ -1,4 +1,4 @@
-"""What a benchmark asks and says of the machine that it runs on."""
+"""What the benchmarks set and report of the machine they run on."""
 
 import argparse
 import datetime
@@ -26,7 +26,7 @@ def chosen(options: argparse.Namespace) -> tuple[torch.device, str]:
 
 
 def use_threads(count: int | None) -> None:
-    """Let PyTorch use so many threads on the CPU, as ``--threads`` says, or as many as it does."""
+    """Set PyTorch's number of threads on the CPU to ``--threads``, if it is given."""
     if count is None:
         return
     if count < 1:
@@ -35,7 +35,7 @@ def use_threads(count: int | None) -> None:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Name the processor, what the benchmark has of it, the versions and the date."""
+    """Describe the processor, the threads in use, the versions and the date."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     processor = found[1] if found else platform.processor()
@@ -48,9 +48,9 @@ def describe_machine(device: torch.device) -> str:
 
 
 def peak_memory() -> int:
-    """Give the bytes of memory that this process has had at most (on Linux).
+    """Return the peak memory of this process in bytes (on Linux).
 
-    `resource.getrusage` would count what its parent had when it started this process.
+    `resource.getrusage` would include what its parent had when it started this process.
     """
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024

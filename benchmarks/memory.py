@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import peak_memory
 from utils.engine.deblur import deblur
-from utils.engine.recipe import LEVIN, QUICK
+from utils.engine.methods import LEVIN, QUICK
 from utils.terminal.program import Parser, run_program
 
 KERNEL = 31
@@ -33,7 +33,7 @@ def peak(size: int, channels: int) -> int:
     recipe = replace(LEVIN, channels=channels, num_iter=ITERATIONS, mse_iterations=1)
     blurry = np.random.default_rng(0).random((size, size))
     before = resident()
-    deblur(blurry, (KERNEL, KERNEL), recipe, device="cpu", precision="fp32")
+    deblur(blurry, (KERNEL, KERNEL), recipe, device="cpu")
     return peak_memory() - before
 
 

@@ -1,13 +1,13 @@
-"""Compare one iteration's time and memory with those of the authors' way (benchmarks/baseline.py).
+"""Compare time and memory of an iteration with the authors' code (benchmarks/baseline.py).
 
     python benchmarks/step.py
     python benchmarks/step.py --cases 255x255/11 512x512/31 --rounds 5 --threads 1
 
-They run in turns, on noise of the given size, with the loss 1 - SSIM. Each turn has a process of
-its own, for in one process what ours does to the allocator changes the baseline's speed after it:
-up by a tenth for small images, down by a third for large ones. The times are medians over all
-iterations but the first of each turn, with their quartiles; peak memory is the largest of all turns
-(on CUDA: of what PyTorch has allocated).
+The two take turns, on noise of the given size, with the loss 1 - SSIM. Each turn has a process of
+its own: in one process, our allocator settings would change the baseline's speed, up by a tenth for
+small images and down by a third for large ones. Times are medians with quartiles over all
+iterations but the first of each turn; peak memory is the largest of all turns (on CUDA: of what
+PyTorch allocated).
 """
 
 import multiprocessing
@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
 from benchmarks.machine import chosen, describe_machine, peak_memory, use_threads
 from utils.engine.deblur import CHECK_EVERY, deblur, draw_start
+from utils.engine.methods import LEVIN
 from utils.engine.precision import PRECISIONS
-from utils.engine.recipe import LEVIN
 from utils.errors import UsageError
 from utils.terminal.program import Parser, run_program
 
@@ -78,12 +78,14 @@ def parse_case(case: str) -> tuple[int, int, int]:
 def run(
     which: str, height: int, width: int, kernel: int, device: str, precision: str, iterations: int
 ) -> list[float]:
-    """Run one turn of one of the two, and give the seconds of its iterations but the first.
+    """Run one turn of one of the two, and return the seconds of each iteration but the first.
 
-    On a GPU they are means over as many iterations as pass between two looks at the loss.
+    On a GPU these are means over the iterations between two readings of the loss.
     """
     every = CHECK_EVERY[torch.device(device).type]
-    recipe = replace(LEVIN, num_iter=(iterations + 1) * every, mse_iterations=0)
+    recipe = replace(
+        LEVIN, num_iter=(iterations + 1) * every, mse_iterations=0, precision=precision
+    )
     blurry = np.random.default_rng(0).random((height, width))
     times = []
 
@@ -96,7 +98,6 @@ def run(
             (kernel, kernel),
             recipe,
             device=device,
-            precision=precision,
             save_every=recipe.num_iter,
             on_progress=note,
         )
@@ -115,7 +116,7 @@ def spread(durations: list[float]) -> str:
 
 
 def run_turn(threads: int, *turn: Any) -> tuple[list[float], int]:
-    """Do as `run` does with so many threads, and give the bytes that it took at most as well."""
+    """Do a `run` with so many threads, and return its durations and its peak memory in bytes."""
     torch.set_num_threads(threads)
     durations = run(*turn)
     device = torch.device(turn[4])

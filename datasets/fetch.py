@@ -24,7 +24,7 @@ from utils.terminal.program import Parser, run_program
 BASE_URL = "https://raw.githubusercontent.com/csdwren/SelfDeblur/master/datasets"
 SUMS = Path(__file__).resolve().parent / "SHA256SUMS"
 TIMEOUT = 30  # seconds without a byte from the server until the download counts as failed
-MOST_BYTES = 2**24  # of a file: a hundred times the largest one
+MAX_BYTES = 2**24  # of a file: a hundred times the largest one
 CHUNK_BYTES = 2**16
 
 
@@ -101,7 +101,7 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> int:
 
 
 def _download(url: str, file: str, pooch: object) -> None:
-    """Download a file as pooch does, but no more than `MOST_BYTES` of it."""
+    """Download a file as pooch does, but no more than `MAX_BYTES` of it."""
     with (
         requests.get(url, stream=True, timeout=TIMEOUT) as response,
         open(file, "wb") as output,
@@ -112,9 +112,9 @@ def _download(url: str, file: str, pooch: object) -> None:
         length = 0
         for chunk in response.iter_content(CHUNK_BYTES):
             length += len(chunk)
-            if length > MOST_BYTES:
+            if length > MAX_BYTES:
                 raise DataError(
-                    f"{url}: not the published file (larger than {MOST_BYTES >> 20} MiB), so it "
+                    f"{url}: not the published file (larger than {MAX_BYTES >> 20} MiB), so it "
                     "was not kept; name another server by --base_url"
                 )
             output.write(chunk)

@@ -28,7 +28,7 @@ from utils.terminal.program import Parser, run_program
 from utils.terminal.progress import say
 
 FIRST_IMAGE = 5  # the number of im1 in the release
-MOST_BYTES = 2**26  # of a .mat file; those of the release have about 1 MB
+MAX_BYTES = 2**26  # of a .mat file; those of the release have about 1 MB
 
 
 def release_name(image: int, kernel: int) -> str:
@@ -56,7 +56,7 @@ def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     DataError
         If the file cannot be read, lacks one of the three, or has something else in its place.
     """
-    content = BytesIO(read_bounded(path, MOST_BYTES))
+    content = BytesIO(read_bounded(path, MAX_BYTES))
     try:
         matrices = scipy.io.loadmat(content, variable_names=("x", "y", "f"))
     except Exception as error:  # of many types, for SciPy does not check a damaged file

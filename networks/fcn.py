@@ -1,4 +1,4 @@
-"""Gk, the kernel network: one hidden layer and a softmax; and what stands in for it.
+"""Gk, the kernel network: one hidden layer and a softmax; and what replaces it for a known kernel.
 
 References
 ----------
@@ -35,6 +35,7 @@ class KernelNetwork(nn.Module):
 
     def __init__(self, kernel_size: tuple[int, int], inputs: int = 200, hidden: int = 1000):
         super().__init__()
+        self.arguments = {"kernel_size": kernel_size, "inputs": inputs, "hidden": hidden}
         self.kernel_size = kernel_size
         self.hidden = nn.Linear(inputs, hidden)
         self.output = nn.Linear(hidden, kernel_size[0] * kernel_size[1])
@@ -46,7 +47,7 @@ class KernelNetwork(nn.Module):
 
 
 class KnownKernel(nn.Module):
-    """Takes Gk's place where the kernel is known: gives it whatever the input.
+    """Takes Gk's place where the kernel is known, and returns it for any input.
 
     Parameters
     ----------
@@ -54,10 +55,13 @@ class KnownKernel(nn.Module):
         Non-negative with sum 1.
     """
 
+    kernel: Tensor
+
     def __init__(self, kernel: np.ndarray):
         super().__init__()
+        self.arguments = {"kernel": np.zeros(kernel.shape)}  # the buffer has the numbers
         self.register_buffer("kernel", torch.as_tensor(kernel, dtype=torch.float32)[None, None])
 
     def forward(self, zk: Tensor) -> Tensor:
-        """Give the kernel (1, 1, kh, kw)."""
+        """Return the kernel (1, 1, kh, kw)."""
         return self.kernel

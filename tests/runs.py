@@ -5,11 +5,11 @@ import json
 import torch
 
 
-def options(images, results, *more):
+def options(images, results, *more, workers=("--workers", "1")):
     return [
-        "--data_path", str(images), "--save_path", str(results), "--recipe", "quick",
+        "--data_path", str(images), "--save_path", str(results), "--method", "quick",
         "--num_iter", "8", "--save_frequency", "3", "--device", "cpu", "--precision", "fp32",
-        *map(str, more),
+        *workers, *map(str, more),
     ]  # fmt: skip
 
 
@@ -23,5 +23,6 @@ def results_of(folder, name):
         for key, tensor in saved["state_dict"].items():
             content[f"{letter} {key}"] = tensor.numpy().tobytes()
     record = json.loads((folder / f"{name}.json").read_text())
-    del record["seconds"]
+    for timed in (record, *record["stages"]):
+        del timed["seconds"]
     return content | {"record": record}

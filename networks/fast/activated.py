@@ -1,30 +1,33 @@
-"""Batch normalisation, leaky ReLU and a 1 x 1 convolution, keeping no map between them if large.
+"""Batch normalisation, leaky ReLU and a 1 x 1 convolution, without storing large maps between them.
 
 On the way up this is done to maps of the image's full size, on which Gx spends most of its memory.
-The 1 x 1 convolution treats each position alone, so all three are done to a slice of the positions
-at a time, while it lies in the processor's cache; going back, they are done again. That takes 3 %
-more time in all, so it is left to large maps.
+A 1 x 1 convolution treats each position separately, so a large map goes through all three a slice
+of positions at a time, which stays in the processor's cache; the backward pass computes the slices
+again. This takes 3 % more time, so small maps are done in one piece.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from networks.fast.convolution import apply_conv
+from networks.skip import SLOPE
+
 aten = torch.ops.aten
 
-SLOPE = 0.2  # of leaky ReLU where its argument is negative
 SLICE = 2**19  # numbers; 2 MB in float32
 LARGE = 2**24  # numbers; as in a map of 128 channels and 362 x 362
 
 
-def activate(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+def norm_act(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """Normalise a map and apply leaky ReLU."""
     return F.leaky_relu_(norm(x), SLOPE)
 
 
-def activated_conv(
+def norm_act_conv(
     x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d, dtype: torch.dtype | None = None
 ) -> Tensor:
     """Normalise a map, apply leaky ReLU, and convolve it by 1 x 1.
@@ -38,41 +41,57 @@ def activated_conv(
     conv : Conv2d
         From C to O channels, 1 x 1.
     dtype : torch.dtype, optional
-        That of the convolution and the result, in place of the map's own.
+        Dtype of the convolution and of the result, if not the map's.
 
     Returns
     -------
     (1, O, H, W) float tensor
-        What the convolution gives.
+        The convolved map.
     """
     if x.device.type == "cpu" and x.numel() > LARGE:
-        return sliced_activated_conv(x, norm, conv, dtype)
-    activated = activate(x, norm)
+        return sliced_norm_act_conv(x, norm, conv, dtype)
+    activated = norm_act(x, norm)
     if dtype is None:
-        return conv(activated)
+        return apply_conv(conv, activated)
     with torch.autocast(x.device.type, enabled=False):
-        return conv(activated.to(dtype))
+        return apply_conv(conv, activated.to(dtype))
 
 
-def sliced_activated_conv(
+def sliced_norm_act_conv(
     x: Tensor, norm: nn.BatchNorm2d, conv: nn.Conv2d, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Do as `activated_conv` does, and keep nothing but the map for the gradients."""
-    mean, variance = torch.batch_norm_update_stats(
-        x.detach(), norm.running_mean, norm.running_var, norm.momentum
-    )
-    norm.num_batches_tracked += 1
+    """Compute `norm_act_conv` by slices, keeping only `x` for the backward pass."""
+    mean, variance = torch.batch_norm_update_stats(x.detach(), *running_statistics(norm))
     rstd = (variance + norm.eps).rsqrt()
-    return SlicedActivatedConv.apply(
+    out: Tensor = SlicedNormActConv.apply(  # type: ignore[no-untyped-call]
         x, norm.weight, norm.bias, mean, rstd, conv.weight, conv.bias, dtype or x.dtype
     )
+    return out
 
 
-class SlicedActivatedConv(torch.autograd.Function):
-    """`activated_conv`, given the statistics of the map, through which the gradients reach too."""
+def running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, float]:
+    """Count one more batch, and return running mean, running variance and momentum to update."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    return norm.running_mean, norm.running_var, norm.momentum
+
+
+class SlicedNormActConv(torch.autograd.Function):
+    """`norm_act_conv`, given the map's statistics; its gradient includes their dependence on it."""
 
     @staticmethod
-    def forward(ctx, x, gamma, beta, mean, rstd, weight, bias, dtype):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        mean: Tensor,
+        rstd: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
         ctx.save_for_backward(x, gamma, beta, mean, rstd, weight)
         scale, shift = gamma * rstd, beta - mean * gamma * rstd
         filters, bias = weight.flatten(1).mT.to(dtype), bias.to(dtype)
@@ -85,7 +104,7 @@ class SlicedActivatedConv(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, beta, mean, rstd, weight = ctx.saved_tensors
         scale, shift = gamma * rstd, beta - mean * gamma * rstd
         filters = weight.flatten(1).to(grad.dtype)
@@ -107,7 +126,7 @@ class SlicedActivatedConv(torch.autograd.Function):
 
 
 def slices(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Go through maps (1, C, H, W), channels last, by the same few positions: (n, C) of each."""
+    """Go through maps (1, C, H, W), channels last, a few positions at a time: (n, C) of each."""
     length = max(1, SLICE // maps[0].shape[1])
-    flat = (x.permute(0, 2, 3, 1).flatten(0, 2).split(length) for x in maps)
+    flat = (torch.split(x.permute(0, 2, 3, 1).flatten(0, 2), length) for x in maps)
     return zip(*flat, strict=True)

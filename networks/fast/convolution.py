@@ -1,68 +1,81 @@
-"""3 x 3 convolutions whose filters' gradient is fast on processors without AVX-512, too.
+"""Gx's convolutions, 1 x 1 as matrix products and 3 x 3 with a fast gradient of the filters.
 
-With AVX2 alone, oneDNN's code for that gradient takes three to ten times as long as the convolution
-itself where maps lie channels last: half of an iteration. The gradient is a sum over all positions
-of the map's channels around a position times the gradient's at it, so it is nine matrix products.
-Three neighbours in a row are put side by side, which makes them three, of matrices wide enough for
-BLAS to be at its best. `python benchmarks/convolution.py` compares the two.
+On processors without AVX-512, oneDNN takes three to ten times as long for that gradient as for the
+convolution itself if maps lie channels last: half of an iteration. The gradient is a sum over all
+positions of the map's channels around a position times the output's gradient there, which makes
+nine matrix products. Three neighbours in a row are put side by side, so that there are three, of
+matrices wide enough for BLAS to be at its best. `python benchmarks/convolution.py` compares.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 POSITIONS = 4096  # gathered at a time: in float32, 6 MB for 128 channels
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+def apply_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Compute ``conv(x)`` for a convolution of Gx, 1 x 1, or 3 x 3 with reflection padding."""
+    if conv.kernel_size == (1, 1):
+        channels_last = x.permute(0, 2, 3, 1)
+        return F.linear(channels_last, conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    return conv2d(padded, conv.weight, conv.bias, conv.stride[0])
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
     """Convolve by 3 x 3 filters without padding, as `torch.nn.functional.conv2d` does.
 
     Parameters
     ----------
     x : (1, C, H, W) float tensor
-        The map, its border included.
+        The padded map.
     weight : (O, C, 3, 3) float tensor
         The filters.
-    bias : (O,) float tensor
-        What is added to each channel.
+    bias : (O,) float tensor, optional
+        Added to each output channel.
     stride : int
         1 or 2.
 
     Returns
     -------
     (1, O, h, w) float tensor
-        What the convolution gives.
+        The convolved map.
     """
-    if filter_gradient_is_slow(x):
-        return Convolution.apply(x, weight, bias, stride)
-    return F.conv2d(x, weight, bias, stride)
+    if not filter_gradient_is_slow(x):
+        return F.conv2d(x, weight, bias, stride)
+    out: Tensor = Convolution.apply(x, weight, bias, stride)  # type: ignore[no-untyped-call]
+    return out
 
 
-def stuffing_conv2d(x: Tensor, weight: Tensor, cut: tuple[int, int]) -> Tensor:
-    """Put a zero between any two samples and convolve: a transposed convolution of stride 2.
+def conv_transpose2d(x: Tensor, weight: Tensor, output_padding: tuple[int, int]) -> Tensor:
+    """Apply a transposed 3 x 3 convolution of stride 2 and padding 1.
 
     Parameters
     ----------
     x : (1, C, h, w) float tensor
         The map.
     weight : (C, O, 3, 3) float tensor
-        The filters, as `torch.nn.functional.conv_transpose2d` takes them.
-    cut : tuple of int
-        The rows and columns, 0 or 1, by which the result is larger than 2 h - 1 and 2 w - 1.
+        The filters, in the layout of `torch.nn.functional.conv_transpose2d`.
+    output_padding : tuple of int
+        Rows and columns, 0 or 1, by which the result is larger than 2 h - 1 and 2 w - 1.
 
     Returns
     -------
-    (1, O, 2 h - 1 + cut[0], 2 w - 1 + cut[1]) float tensor
-        What the convolution gives.
+    (1, O, 2 h - 1 + output_padding[0], 2 w - 1 + output_padding[1]) float tensor
+        The map of twice the size.
     """
-    if filter_gradient_is_slow(x):
-        return StuffingConvolution.apply(x, weight, cut)
-    return F.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=cut)
+    if not filter_gradient_is_slow(x):
+        return F.conv_transpose2d(x, weight, None, 2, 1, output_padding)
+    out: Tensor = TransposedConvolution.apply(x, weight, output_padding)  # type: ignore[no-untyped-call]
+    return out
 
 
 def filter_gradient_is_slow(x: Tensor) -> bool:
-    """Tell whether oneDNN is slow at the filters' gradient; in bfloat16 it was not looked at."""
+    """Tell whether oneDNN is slow at the filters' gradient (in bfloat16 this was not measured)."""
     return (
         x.device.type == "cpu"
         and torch.backends.cpu.get_cpu_capability() == "AVX2"
@@ -71,40 +84,42 @@ def filter_gradient_is_slow(x: Tensor) -> bool:
 
 
 class Convolution(torch.autograd.Function):
-    """`conv2d`, with the filters' gradient by `filter_gradient`."""
+    """`conv2d` with the filters' gradient by `filter_gradient`."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, stride):
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
         return F.conv2d(x, weight, bias, stride)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        grad_x = None
+        grad_x = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = conv2d_input(x.shape, weight, grad, ctx.stride)
-        return grad_x, filter_gradient(x, grad, ctx.stride), grad.sum((0, 2, 3)), None
+            grad_x = conv2d_input(x.shape, weight, grad, ctx.stride)  # type: ignore[no-untyped-call]
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum((0, 2, 3))
+        return grad_x, filter_gradient(x, grad, ctx.stride), grad_bias, None
 
 
-class StuffingConvolution(torch.autograd.Function):
-    """`stuffing_conv2d`, whose gradients are those of a convolution of stride 2, in other roles."""
+class TransposedConvolution(torch.autograd.Function):
+    """`conv_transpose2d`, whose gradients are those of a convolution of stride 2 in other roles."""
 
     @staticmethod
-    def forward(ctx, x, weight, cut):
+    def forward(ctx: Any, x: Tensor, weight: Tensor, output_padding: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return F.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=cut)
+        return F.conv_transpose2d(x, weight, None, 2, 1, output_padding)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         padded = F.pad(grad, (1, 1, 1, 1))
         return F.conv2d(padded, weight, stride=2), filter_gradient(padded, x, stride=2), None
 
 
 def filter_gradient(x: Tensor, grad: Tensor, stride: int) -> Tensor:
-    """Compute the gradient with respect to the filters of `conv2d`.
+    """Compute the gradient of `conv2d` with respect to the filters.
 
     Parameters
     ----------
@@ -113,7 +128,7 @@ def filter_gradient(x: Tensor, grad: Tensor, stride: int) -> Tensor:
     grad : (1, O, h, w) float tensor
         The gradient with respect to the result.
     stride : int
-        That of the convolution.
+        The convolution's stride.
 
     Returns
     -------

@@ -1,8 +1,7 @@
 """Networks from files: the authors' released ones, and those that runs of this project wrote.
 
-The released files are pickles of whole modules. Their Gx is a nest of anonymous modules that are
-addressed by number, and each deeper scale lies inside the one above it. Nothing in a file is ever
-run: its tensors are taken out of it and put into networks of ours.
+The released files are pickles of whole modules. Nothing in a file is ever run: its tensors are
+taken out of it and put into networks of ours.
 """
 
 import math
@@ -15,88 +14,18 @@ from typing import Any
 import torch
 
 from networks.fcn import KernelNetwork
-from networks.released.pickles import Instance, StoredTensor, shown
+from networks.released.keys import current_key, released_keys
+from networks.released.pickles import PickledModule, StoredTensor, describe
 from networks.released.torch_file import TorchFile, read_torch_file
-from networks.skip import NON_LOCAL_FROM, SkipNetwork
+from networks.skip import SkipNetwork
 
-MOST_PARTS = 1000  # modules and tensors in a released network; Gx has 401
-LONGEST_NAME = 64  # of a module or tensor within its parent
-MOST_CHANNELS, MOST_SCALES, MOST_SIDE = 1024, 8, 2**15
-
-
-def released_image_modules(gx: SkipNetwork) -> dict[str, str]:
-    """Tell where each of Gx's convolutions and normalisations lies in a released network.
-
-    Parameters
-    ----------
-    gx : SkipNetwork
-        A network of ours; its number of scales counts.
-
-    Returns
-    -------
-    dict of str to str
-        From the path of a module of ours (``scales.0.skip.conv``) to the path of the released
-        one (``1.0.1.1``). Tensors have the same last name in both (``weight``, ``bias``, ...).
-    """
-    modules = {}
-    outer = ""
-    for i in range(len(gx.scales)):
-        ours, way_down = f"scales.{i}.", f"{outer}1.1."
-        modules |= {
-            f"{ours}skip.conv": f"{outer}1.0.1.1",
-            f"{ours}skip.norm": f"{outer}1.0.2",
-            f"{ours}halve.conv": f"{way_down}1.1",
-            f"{ours}halve.norm": f"{way_down}2",
-        }
-        following = 4
-        if i >= NON_LOCAL_FROM:
-            modules |= {
-                f"{ours}non_local.g": f"{way_down}4.g.0",
-                f"{ours}non_local.out": f"{way_down}4.W.0",
-                f"{ours}non_local.norm": f"{way_down}4.W.1",
-                f"{ours}non_local.theta": f"{way_down}4.theta",
-                f"{ours}non_local.phi": f"{way_down}4.phi.0",
-            }
-            following = 5
-        modules |= {
-            f"{ours}encode.conv": f"{way_down}{following}.1",
-            f"{ours}encode.norm": f"{way_down}{following + 1}",
-            f"{ours}norm": f"{outer}2",
-            f"{ours}decode.conv": f"{outer}3.1",
-            f"{ours}decode.norm": f"{outer}4",
-            f"{ours}mix.conv": f"{outer}6.1",
-            f"{ours}mix.norm": f"{outer}7",
-        }
-        outer = f"{way_down}{following + 3}."
-    return modules | {"output": "9.1"}
-
-
-def released_keys(network: SkipNetwork | KernelNetwork) -> dict[str, str]:
-    """Map the keys of a network's state_dict to those of the released networks.
-
-    Parameters
-    ----------
-    network : SkipNetwork or KernelNetwork
-        Gx or Gk.
-
-    Returns
-    -------
-    dict of str to str
-        Our key to theirs, for every entry of ``network.state_dict()``.
-    """
-    if isinstance(network, KernelNetwork):
-        modules = {"hidden": "1", "output": "3"}
-    else:
-        modules = released_image_modules(network)
-    keys = {}
-    for key in network.state_dict():
-        module, _, tensor = key.rpartition(".")
-        keys[key] = f"{modules[module]}.{tensor}"
-    return keys
+MAX_PARTS = 1000  # modules and tensors in a released network; Gx has 401
+MAX_NAME = 64  # characters in the name of a module or tensor within its parent
+MAX_CHANNELS, MAX_SCALES, MAX_SIDE = 1024, 8, 2**15
 
 
 def load_image_network(path: str | Path) -> SkipNetwork:
-    """Load Gx from a file without running anything that stands in the file.
+    """Load Gx from a file without running anything in the file.
 
     Parameters
     ----------
@@ -111,12 +40,12 @@ def load_image_network(path: str | Path) -> SkipNetwork:
     Raises
     ------
     ValueError
-        If the file is not Gx, is damaged, or holds what no network needs. The message is one line
-        and begins with the path.
+        If the file is not Gx, is damaged, or holds something that no network needs. The message is
+        one line and begins with the path.
     OSError
         If it cannot be read.
     """
-    with naming(path):
+    with errors_naming(path):
         saved = read_network_file(path)
         with torch.device("meta"):
             gx = SkipNetwork(channels=saved.channels, scales=saved.scales)
@@ -127,15 +56,15 @@ def load_image_network(path: str | Path) -> SkipNetwork:
 def load_kernel_network(
     path: str | Path, kernel_size: tuple[int, int] | None = None
 ) -> KernelNetwork:
-    """Load Gk from a file without running anything that stands in the file.
+    """Load Gk from a file without running anything in the file.
 
     Parameters
     ----------
     path : str or Path
         A released ``NAME_knet.pth``, or one of this project's own.
     kernel_size : tuple of int, optional
-        Height and width of the kernel. A released file tells only their product, so where this is
-        left out its kernel is taken to be square.
+        Height and width of the kernel. A released file has only their product, so without this
+        its kernel is taken to be square.
 
     Returns
     -------
@@ -145,17 +74,26 @@ def load_kernel_network(
     Raises
     ------
     ValueError
-        If the file is not Gk, or one for another `kernel_size`, is damaged, or holds what no
+        If the file is not Gk, is for another `kernel_size`, is damaged, or holds something that no
         network needs. The message is one line and begins with the path.
     OSError
         If it cannot be read.
     """
-    with naming(path):
+    with errors_naming(path):
         saved = read_network_file(path)
         with torch.device("meta"):
-            gk = KernelNetwork(choose_kernel_size(saved, kernel_size))
+            gk = KernelNetwork(find_kernel_size(saved, kernel_size))
         fill(gk, saved)
     return gk
+
+
+@contextmanager
+def errors_naming(path: str | Path) -> Iterator[None]:
+    """Begin the message of a ValueError with the file's path, and end it with the remedy."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; give another file") from error
 
 
 @dataclass(frozen=True)
@@ -167,98 +105,103 @@ class SavedNetwork:
     file : TorchFile
         The file.
     tensors : dict of str to StoredTensor
-        Where its tensors lie, by their keys in the file.
+        Its tensors, by their keys: those of the released networks, or ours.
     released : bool
-        Whether the keys are those of the released networks.
+        Which of the two.
     channels, scales : int
         Width and depth of Gx.
     kernel_size : tuple of int or None
-        Of Gk; None where the file does not say.
+        Of Gk; None if the file has only the product.
     """
 
     file: TorchFile
     tensors: dict[str, StoredTensor]
-    released: bool = True
+    released: bool
     channels: int = 128
     scales: int = 5
     kernel_size: tuple[int, int] | None = None
 
 
 def read_network_file(path: str | Path) -> SavedNetwork:
-    """Read a file of either kind: a pickled module, or what a run of ours wrote."""
+    """Read a file of either kind: a pickled module, or a state_dict with settings of ours."""
     file = read_torch_file(path)
     match file.content:
-        case Instance():
-            return SavedNetwork(file, tensors_of(file.content))
+        case PickledModule() as root:
+            return SavedNetwork(file, tensors_of(root), released=True)
         case {
-            "state_dict": dict(tensors),
+            "state_dict": dict(state),
             "settings": {
                 "channels": int(channels),
                 "scales": int(scales),
                 "kernel_size": [int(height), int(width)],
             },
         }:
-            if not (2 <= channels <= MOST_CHANNELS and channels % 2 == 0):
-                raise ValueError("its settings have a number of channels that no Gx has")
-            if not 1 <= scales <= MOST_SCALES:
-                raise ValueError("its settings have a number of scales that no Gx has")
-            if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE):
-                raise ValueError("its settings have a size that no kernel has")
-            for key, tensor in tensors.items():
-                check_tensor(key, tensor)
+            if not (
+                2 <= channels <= MAX_CHANNELS
+                and channels % 2 == 0
+                and 1 <= scales <= MAX_SCALES
+                and 1 <= height <= MAX_SIDE
+                and 1 <= width <= MAX_SIDE
+            ):
+                raise ValueError(
+                    "no network has the channels, scales or kernel size of its settings"
+                )
+            tensors = {current_key(key): as_tensor(key, value) for key, value in state.items()}
             return SavedNetwork(file, tensors, False, channels, scales, (height, width))
     raise ValueError("holds neither a released network nor one that this project wrote")
 
 
-def tensors_of(root: Instance) -> dict[str, StoredTensor]:
+def tensors_of(root: PickledModule) -> dict[str, StoredTensor]:
     """Collect the tensors of a pickled module, by the keys that its state_dict had."""
-    tensors: dict[str, StoredTensor] = {}
+    tensors = {}
     parts = 0
-    pending = [("", root)]
+    pending: list[tuple[str, Any]] = [("", root)]
     while pending:
         prefix, module = pending.pop()
-        if type(module) is not Instance:
-            raise ValueError(f"refused: its module {shown(prefix)} is {shown(module)}")
+        if not isinstance(module, PickledModule):
+            raise ValueError(f"refused: its module {describe(prefix)} is {describe(module)}")
         for table in ("_parameters", "_buffers", "_modules"):
             members = module.attributes.get(table)
-            if type(members) is not dict:
-                raise ValueError(f"damaged: its module {shown(prefix)} has no {table}")
+            if not isinstance(members, dict):
+                raise ValueError(f"damaged: its module {describe(prefix)} has no {table}")
             # A module that contains itself, or another many times over, would never end.
             parts += len(members)
-            if parts > MOST_PARTS:
-                raise ValueError(f"refused: has more than {MOST_PARTS} modules and tensors")
+            if parts > MAX_PARTS:
+                raise ValueError(f"refused: has more than {MAX_PARTS} modules and tensors")
             for name, member in members.items():
                 key = f"{prefix}{name}"
-                if len(name) > LONGEST_NAME:
-                    raise ValueError(f"refused: has a module or tensor called {shown(name)}")
+                if len(name) > MAX_NAME:
+                    raise ValueError(f"refused: has a module or tensor called {describe(name)}")
                 if table == "_modules":
                     pending.append((f"{key}.", member))
                 elif member is not None:
-                    check_tensor(key, member)
-                    tensors[key] = member
+                    tensors[key] = as_tensor(key, member)
     return tensors
 
 
-def check_tensor(key: str, tensor: Any) -> None:
-    """Raise a ValueError if what stands in the place of a tensor is none."""
-    if type(tensor) is not StoredTensor:
-        raise ValueError(f"refused: its tensor {shown(key)} is {shown(tensor)}")
+def as_tensor(key: str, value: Any) -> StoredTensor:
+    """Return what is under a key if it is a tensor, and raise a ValueError if not."""
+    if not isinstance(value, StoredTensor):
+        raise ValueError(f"refused: its tensor {describe(key)} is {describe(value)}")
+    return value
 
 
-def choose_kernel_size(saved: SavedNetwork, kernel_size: tuple[int, int] | None) -> tuple[int, int]:
-    """Find the height and width of Gk's kernel, and check them by the size of its last layer."""
-    key = "3.bias" if saved.released else "output.bias"
-    if key not in saved.tensors:
-        raise ValueError(f"not Gk: lacks {key}")
-    entries = math.prod(saved.tensors[key].size)
-    side = math.isqrt(entries)
-    own = (side, side) if saved.released and side * side == entries else saved.kernel_size
-    size = kernel_size or own
+def find_kernel_size(saved: SavedNetwork, requested: tuple[int, int] | None) -> tuple[int, int]:
+    """Find the height and width of Gk's kernel, which a released file does not have."""
+    size = saved.kernel_size
     if size is None:
-        raise ValueError(f"Gk for a kernel of {entries} entries, not square; give height and width")
-    if math.prod(size) != entries or kernel_size and saved.kernel_size not in (None, kernel_size):
-        told = "{} x {}".format(*own) if own else f"{entries} entries"
-        raise ValueError(f"Gk for a kernel of {told}, not of " + "{} x {}".format(*size))
+        if "3.bias" not in saved.tensors:
+            raise ValueError("not Gk: lacks 3.bias")
+        entries = math.prod(saved.tensors["3.bias"].size)
+        if requested and math.prod(requested) == entries:
+            return requested
+        side = math.isqrt(entries)
+        if side * side != entries:
+            other = "of {} x {}".format(*requested) if requested else "square, so give its size"
+            raise ValueError(f"Gk for a kernel of {entries} entries, not {other}")
+        size = side, side
+    if requested not in (None, size):
+        raise ValueError("Gk for a kernel of {} x {}, not of {} x {}".format(*size, *requested))
     return size
 
 
@@ -272,7 +215,7 @@ def fill(network: SkipNetwork | KernelNetwork, saved: SavedNetwork) -> None:
     for fault, tensors in (("lacks", missing), ("has", unknown)):
         if tensors:
             more = f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""
-            raise ValueError(f"not {kind}: {fault} the tensor {shown(min(tensors))}{more}")
+            raise ValueError(f"not {kind}: {fault} the tensor {describe(min(tensors))}{more}")
     for key, tensor in wanted.items():
         stored = saved.tensors[keys[key]]
         if stored.size != tuple(tensor.shape) or stored.storage.dtype != tensor.dtype:
@@ -283,12 +226,3 @@ def fill(network: SkipNetwork | KernelNetwork, saved: SavedNetwork) -> None:
     network.load_state_dict(
         {key: saved.file.tensor(saved.tensors[keys[key]]) for key in wanted}, assign=True
     )
-
-
-@contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """Begin the message of a ValueError with the file at fault, and end it with the remedy."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; give another file") from error

@@ -1,97 +1,85 @@
-"""Pickles of networks as plain data: nothing that such a file names is ever imported or called.
+"""Pickles of networks as plain data: nothing that such a file names is imported or called.
 
-A pickle is a program for a small stack machine whose instructions can import any function and call
-it. Here is a machine for the same instructions that cannot: a name becomes a `Name`, an object an
-`Instance` with the attributes that were stored for it, and a tensor the `StoredTensor` that tells
-where its numbers lie. Names other than those that a network needs are refused, and so are the
-instructions that have no use in a network.
+This is the standard library's unpickler with other ends: where a file names a class or function it
+gets a `Global`, which cannot be called; a module becomes a `PickledModule` with its attributes, and
+a tensor a `StoredTensor`. Names and instructions that no network needs are refused.
+
+It is the unpickler in Python and not the one in C, because the latter lets no subclass see the keys
+of a dictionary before it hashes them: nested tuples in 1 MB crash it (Python 3.11), and tuples that
+share others take twice as long for every eight bytes more. It also makes its memo as long as the
+largest number in it, 64 GiB for nine bytes. In Python, Gx's 28,000 instructions take 20 ms.
 """
 
+import io
 import math
+import pickle
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
-# What an honest file of PyTorch 1.0 or later names, written as pickles do: module, space, name.
-MODULE_CLASSES = {
-    "torch.nn.modules.container Sequential",
-    "torch.nn.modules.conv Conv2d",
-    "torch.nn.modules.batchnorm BatchNorm2d",
-    "torch.nn.modules.activation LeakyReLU",
-    "torch.nn.modules.activation Sigmoid",
-    "torch.nn.modules.activation ReLU6",
-    "torch.nn.modules.activation Softmax",
-    "torch.nn.modules.linear Linear",
-    "torch.nn.modules.padding ReflectionPad2d",
-    "torch.nn.modules.pooling MaxPool2d",
-    "torch.nn.modules.upsampling Upsample",
-    "models.common Concat",
-    "models.non_local_dot_product NONLocalBlock2D",
-    "networks.common Concat",
-    "networks.non_local_dot_product NONLocalBlock2D",
-}
-STORAGES = {
-    "torch FloatStorage": torch.float32,
-    "torch LongStorage": torch.int64,
-    "torch.cuda FloatStorage": torch.float32,
-    "torch.cuda LongStorage": torch.int64,
-}
-ORDERED_DICT = "collections OrderedDict"
-REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
-REBUILD_PARAMETER = "torch._utils _rebuild_parameter"
-BACKEND = "torch.nn.backends.thnn _get_thnn_function_backend"
-SETS = {"__builtin__ set", "builtins set"}  # of the buffers that are not saved, since PyTorch 1.6
-ADMITTED = (
-    MODULE_CLASSES
-    | STORAGES.keys()
-    | {ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER, BACKEND}
-    | SETS
-)
+MAX_KEY = 255  # characters in a key of a dictionary: equal ones are compared each time
+MAX_DIMENSIONS = 8
+MAX_NUMBERS = 2**31  # in a storage
 
-# Instructions that push a number or a text; pickletools has decoded it.
-LITERALS = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-    "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+MODULES = {
+    "torch.nn.modules.container.Sequential", "torch.nn.modules.conv.Conv2d",
+    "torch.nn.modules.batchnorm.BatchNorm2d", "torch.nn.modules.linear.Linear",
+    "torch.nn.modules.activation.LeakyReLU", "torch.nn.modules.activation.ReLU6",
+    "torch.nn.modules.activation.Sigmoid", "torch.nn.modules.activation.Softmax",
+    "torch.nn.modules.padding.ReflectionPad2d", "torch.nn.modules.pooling.MaxPool2d",
+    "torch.nn.modules.upsampling.Upsample",
+    "models.common.Concat", "models.non_local_dot_product.NONLocalBlock2D",
+    "networks.common.Concat", "networks.non_local_dot_product.NONLocalBlock2D",
 }  # fmt: skip
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+STORAGES = {
+    "torch.FloatStorage": torch.float32,
+    "torch.LongStorage": torch.int64,
+    "torch.cuda.FloatStorage": torch.float32,
+    "torch.cuda.LongStorage": torch.int64,
+}
+FUNCTIONS = {
+    "collections.OrderedDict", "builtins.set", "__builtin__.set",
+    "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
+    "torch.nn.backends.thnn._get_thnn_function_backend",
+}  # fmt: skip
+# What protocols 2 to 5 write of a network, and the two instructions for Python 2's strings.
+INSTRUCTIONS = {
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK",
+    "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET",
+    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
+    "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "EMPTY_LIST", "APPEND", "APPENDS",
+    "EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS",
+    "GLOBAL", "STACK_GLOBAL", "NEWOBJ", "REDUCE", "BUILD", "BINPERSID",
+}  # fmt: skip
+INSTRUCTION_NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 
-MOST_INSTRUCTIONS = 1_000_000  # Gx takes 22,000
-MOST_DIMENSIONS = 8
-MOST_NUMBERS = 2**31  # in a storage
+
+class RefusedPickle(ValueError):
+    """What a pickle holds is not needed by any network."""
 
 
 @dataclass(frozen=True)
-class Name:
-    """A class or function by its name, such as ``collections OrderedDict``, and no more of it."""
+class Global:
+    """A class or function that a pickle names, such as ``collections.OrderedDict``."""
 
-    text: str
+    name: str
 
 
-@dataclass
-class Instance:
-    """An object as it was stored: its class's name and its attributes."""
+@dataclass(eq=False)
+class PickledModule:
+    """A module's class and its attributes."""
 
-    kind: Name
+    cls: Global
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers that lies elsewhere in the file.
-
-    Parameters
-    ----------
-    key : str
-        What the file calls it.
-    dtype : torch.dtype
-        Type of its numbers.
-    count : int
-        How many there are.
-    """
+    """So many numbers of one type that are elsewhere in the file, under a key."""
 
     key: str
     dtype: torch.dtype
@@ -100,241 +88,192 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as a part of a storage, within which it certainly lies.
-
-    Parameters
-    ----------
-    storage : Storage
-        The numbers.
-    offset : int
-        Where in the storage the first one is.
-    size, stride : tuple of int
-        The shape, and the distance of neighbours in the storage along each dimension.
-    """
+    """A tensor as a part of a storage, in whose elements the offset and the strides count."""
 
     storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse a tensor that is not within its storage, or larger by repeating its elements."""
+        size, stride, count = self.size, self.stride, self.storage.count
+        if (
+            type(size) is type(stride) is tuple
+            and len(size) == len(stride) <= MAX_DIMENSIONS
+            and all(type(n) is int and 0 <= n <= count for n in (self.offset, *size, *stride))
+            and 0 < math.prod(size) <= count
+        ):
+            last = self.offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+            if last < count:
+                return
+        raise RefusedPickle(f"refused: has a tensor outside its storage {self.storage.key}")
 
-def shown(text: object) -> str:
-    """Quote a text of a file for a message: short, on one line, in plain characters."""
-    quoted = ascii(text) if isinstance(text, str) else f"an object of type {type(text).__name__}"
-    return quoted if len(quoted) <= 100 else f"{quoted[:100]}..."
+
+class PickleStream(io.BytesIO):
+    """Bytes whose end is an error, which the unpickler would take for the end of a text or name."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if size is not None and len(data) < size:
+            raise EOFError
+        return data
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
 
 
-def read_pickle(stream: BinaryIO) -> tuple[Any, dict[str, Storage]]:
+def read_pickle(stream: PickleStream) -> tuple[Any, dict[str, Storage]]:
     """Read one pickle as data.
 
     Parameters
     ----------
-    stream : binary file
-        Stands at the pickle's begin, and afterwards behind its end.
+    stream : PickleStream
+        Positioned at the pickle's first byte, and left after its last. Give it a limit: a pickle
+        takes up to a hundred times its bytes in memory.
 
     Returns
     -------
     content : object
-        Numbers, texts, tuples, lists and dicts (with texts as keys), and the records of this
-        module. Sets are read as lists.
+        Numbers, texts, tuples, lists (also for sets), dicts with texts as keys, and the records
+        of this file.
     storages : dict of str to Storage
         All that the pickle refers to, by their keys.
 
     Raises
     ------
     ValueError
-        If the pickle names something else than a network needs, has an instruction of no use to
-        one, or is damaged. The message is one line.
-
-    References
-    ----------
-    The instructions and their meaning are documented in Python's module ``pickletools``.
+        If the pickle is damaged or has something that no network needs. The message is one line.
     """
+    unpickler = NetworkUnpickler(stream)
     try:
-        return _run(stream)
-    except (LookupError, TypeError, AttributeError) as error:
-        # What a stack machine does that misses something: an empty stack, a mark, a memo.
-        raise ValueError("damaged, or no file of torch.save: its pickle makes no sense") from error
+        return unpickler.load(), unpickler.storages
+    except (RefusedPickle, MemoryError):
+        raise
+    except Exception as error:  # of some ten types, by the place of the damage
+        raise ValueError(
+            "damaged, cut off, or no file of torch.save: its pickle makes no sense"
+        ) from error
 
 
-def _run(stream: BinaryIO) -> tuple[Any, dict[str, Storage]]:
-    stack: list[Any] = []
-    below_marks: list[list[Any]] = []
-    memo: dict[int, Any] = {}
-    storages: dict[str, Storage] = {}
-    for number, (instruction, argument, _) in enumerate(_instructions(stream)):
-        if number == MOST_INSTRUCTIONS:
-            raise ValueError(f"has more than {MOST_INSTRUCTIONS:,} pickle instructions")
-        name, items = instruction.name, []
-        if name in ("TUPLE", "LIST", "DICT", "APPENDS", "SETITEMS", "ADDITEMS", "POP_MARK"):
-            items, stack = stack, below_marks.pop()
-
-        if name in ("PROTO", "FRAME", "STOP", "POP_MARK"):
-            pass
-        elif name in LITERALS:
-            stack.append(argument)
-        elif name in CONSTANTS:
-            stack.append(CONSTANTS[name])
-        elif name == "MARK":
-            below_marks.append(stack)
-            stack = []
-        elif name == "POP":
-            stack.pop()
-        elif name == "DUP":
-            stack.append(stack[-1])
-        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            key = len(memo) if name == "MEMOIZE" else argument
-            if not 0 <= key < MOST_INSTRUCTIONS:
-                raise ValueError("damaged: its pickle counts its objects wrong")
-            memo[key] = stack[-1]
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-
-        elif name in ("EMPTY_LIST", "EMPTY_SET"):
-            stack.append([])
-        elif name == "LIST":
-            stack.append(items)
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            length = int(name[-1])
-            stack[-length:] = [tuple(stack[-length:])]
-        elif name == "TUPLE":
-            stack.append(tuple(items))
-        elif name == "EMPTY_DICT":
-            stack.append({})
-        elif name == "DICT":
-            stack.append({})
-            _put_items(stack[-1], items)
-        elif name == "APPEND":
-            value = stack.pop()
-            _extend(stack[-1], [value])
-        elif name in ("APPENDS", "ADDITEMS"):
-            _extend(stack[-1], items)
-        elif name == "SETITEM":
-            value, key = stack.pop(), stack.pop()
-            _put_items(stack[-1], [key, value])
-        elif name == "SETITEMS":
-            _put_items(stack[-1], items)
-
-        elif name == "GLOBAL":
-            stack.append(_admit(argument))
-        elif name == "STACK_GLOBAL":
-            last, first = stack.pop(), stack.pop()
-            stack.append(_admit(f"{first} {last}" if type(first) is type(last) is str else None))
-        elif name == "NEWOBJ":
-            arguments, kind = stack.pop(), stack.pop()
-            stack.append(_make_instance(kind, arguments))
-        elif name == "BUILD":
-            state = stack.pop()
-            _set_state(stack[-1], state)
-        elif name == "REDUCE":
-            arguments, function = stack.pop(), stack.pop()
-            stack.append(_stand_in_for_call(function, arguments))
-        elif name == "BINPERSID":
-            stack.append(_look_up(stack.pop(), storages))
-        else:
-            if name == "INST":
-                _admit(argument)
-            raise ValueError(f"has the pickle instruction {name}, which no network needs")
-    return stack.pop(), storages
+def describe(thing: object) -> str:
+    """Describe something from a file in a message: short, on one line, in plain characters."""
+    if isinstance(thing, PickledModule):
+        thing = thing.cls
+    if isinstance(thing, Global):
+        thing = thing.name
+    text = ascii(thing) if isinstance(thing, str) else f"an object of type {type(thing).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-def _instructions(stream: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
-    try:
-        yield from pickletools.genops(stream)
-    except ValueError as error:
-        reason = ascii(str(error)[:100])[1:-1]
-        raise ValueError(f"damaged, cut off, or no file of torch.save ({reason})") from error
+class Dispatch(dict[int, Callable[[Any], None]]):
+    """The method for each instruction that is admitted."""
+
+    def __missing__(self, code: int) -> Callable[[Any], None]:
+        name = INSTRUCTION_NAMES[code]
+        raise RefusedPickle(
+            f"damaged, no file of torch.save, or hostile: has the pickle instruction {name}, "
+            "which no network needs"
+        )
 
 
-def _admit(name: str | None) -> Name:
-    if name not in ADMITTED:
-        readable = shown(name.replace(" ", ".")) if name else "something without a name"
-        raise ValueError(f"refused: names {readable}, which no network needs, so it may be hostile")
-    return Name(name)
+class NetworkUnpickler(pickle._Unpickler):
+    """An unpickler that makes nothing but data (see `read_pickle`)."""
 
+    dispatch = Dispatch(
+        (code, method)
+        for code, method in pickle._Unpickler.dispatch.items()
+        if INSTRUCTION_NAMES[code] in INSTRUCTIONS
+    )
+    stack: list[Any]
+    append: Callable[[Any], None]  # to the stack
+    pop_mark: Callable[[], list[Any]]  # gives what is on the stack after the latest mark
 
-def _extend(target: Any, items: list[Any]) -> None:
-    if type(target) is not list:
-        raise TypeError(f"cannot append to a {type(target).__name__}")
-    target.extend(items)
+    def __init__(self, stream: PickleStream) -> None:
+        super().__init__(stream, encoding="latin1")
+        self.storages: dict[str, Storage] = {}
 
+    def find_class(self, module: str, name: str) -> Global:
+        full_name = f"{module}.{name}"
+        if "." in name or full_name not in MODULES | STORAGES.keys() | FUNCTIONS:
+            reason = "which no network needs, so it may be hostile"
+            raise RefusedPickle(f"refused: names {describe(full_name)}, {reason}")
+        return Global(full_name)
 
-def _put_items(target: Any, items: list[Any]) -> None:
-    if type(target) is not dict or len(items) % 2:
-        raise TypeError(f"cannot put items into a {type(target).__name__}")
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        # Other keys would have to be hashed, which deep nesting can make a crash.
-        if type(key) is not str:
-            raise ValueError(f"refused: has a dictionary with {shown(key)} as a key")
-        target[key] = value
+    def persistent_load(self, pid: Any) -> Global | Storage:
+        """Read what torch.save has put in the place of a module's class or of a storage."""
+        match pid:
+            case ("module", Global() as cls, _source_file, _source):
+                return cls
+            # In the older format the last says of which storage this is a part: of none.
+            case ("storage", Global(kind), str(key), str(), int(count), *part) if (
+                kind in STORAGES and part in ([], [None]) and len(key) <= 40 and key.isalnum()
+            ):
+                if not 0 <= count <= MAX_NUMBERS:
+                    raise RefusedPickle(f"refused: has a storage {key} of an impossible length")
+                storage = self.storages.setdefault(key, Storage(key, STORAGES[kind], count))
+                if (storage.dtype, storage.count) != (STORAGES[kind], count):
+                    raise RefusedPickle(f"refused: has two different storages called {key}")
+                return storage
+        raise RefusedPickle("refused: has a reference that is neither to a storage nor to a module")
 
+    def load_reduce(self) -> None:
+        """Put on the stack what a call would have made."""
+        arguments, function = self.stack.pop(), self.stack.pop()
+        match function.name if isinstance(function, Global) else None, arguments:
+            case "collections.OrderedDict", ():
+                self.append({})
+            case "builtins.set" | "__builtin__.set", (list(members),):
+                self.append(members)
+            case "torch.nn.backends.thnn._get_thnn_function_backend", ():
+                self.append(None)
+            case "torch._utils._rebuild_parameter", (StoredTensor() as tensor, _, _):
+                self.append(tensor)
+            case "torch._utils._rebuild_tensor_v2", (Storage() as storage, at, size, stride, _, _):
+                self.append(StoredTensor(storage, at, size, stride))
+            case _:
+                raise RefusedPickle(f"refused: calls {describe(function)} with unusual arguments")
 
-def _make_instance(kind: Any, arguments: Any) -> Instance:
-    if type(kind) is not Name or kind.text not in MODULE_CLASSES or arguments != ():
-        raise ValueError(f"refused: makes an object of {_called(kind)} in an unusual way")
-    return Instance(kind)
+    def load_newobj(self) -> None:
+        arguments, cls = self.stack.pop(), self.stack.pop()
+        if not (isinstance(cls, Global) and cls.name in MODULES and arguments == ()):
+            raise RefusedPickle(f"refused: makes an object of {describe(cls)} in an unusual way")
+        self.append(PickledModule(cls))
 
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, PickledModule) and isinstance(state, dict):
+            target.attributes = state
+        elif not isinstance(target, dict):  # a dictionary's own, such as its version, are left out
+            raise RefusedPickle(f"refused: sets attributes of {describe(target)} in an unusual way")
 
-def _set_state(target: Any, state: Any) -> None:
-    if type(target) is dict:
-        return  # an OrderedDict's attributes, such as the version that a state_dict tells
-    if type(target) is not Instance or type(state) is not dict:
-        raise ValueError(f"refused: sets attributes of {_called(target)} in an unusual way")
-    target.attributes = state
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_items([key, value])
 
+    def load_setitems(self) -> None:
+        self.set_items(self.pop_mark())
 
-def _stand_in_for_call(function: Any, arguments: Any) -> Any:
-    """Give the data that a call would have made, by the name of what is called."""
-    name = function.text if type(function) is Name else None
-    count = len(arguments) if type(arguments) is tuple else -1
-    if name == ORDERED_DICT and count == 0:
-        return {}
-    if name in SETS and count == 1:
-        return arguments[0]
-    if name == BACKEND and count == 0:
-        return None
-    if name == REBUILD_PARAMETER and count == 3 and type(arguments[0]) is StoredTensor:
-        return arguments[0]
-    if name == REBUILD_TENSOR and count == 6:
-        return _place_tensor(*arguments[:4])
-    raise ValueError(f"refused: calls {_called(function)} with unusual arguments")
+    def set_items(self, items: list[Any]) -> None:
+        """Put keys and values, by turns, into the dictionary on the stack."""
+        table = self.stack[-1]
+        if not isinstance(table, dict):
+            raise TypeError(f"cannot put items into a {type(table).__name__}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not (isinstance(key, str) and len(key) <= MAX_KEY):
+                raise RefusedPickle(f"refused: has a dictionary with {describe(key)} as a key")
+            table[key] = value
 
-
-def _place_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> StoredTensor:
-    if not (type(storage) is Storage and type(size) is type(stride) is tuple):
-        raise ValueError("refused: has a tensor that is not a part of a storage")
-    numbers = [offset, *size, *stride]
-    if not (
-        len(size) == len(stride) <= MOST_DIMENSIONS
-        and all(type(number) is int and 0 <= number <= storage.count for number in numbers)
-        and 0 not in size
-        # The first holds off tensors that repeat a few numbers over and over.
-        and math.prod(size) <= storage.count
-        and offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        < storage.count
-    ):
-        raise ValueError(f"refused: has a tensor that reaches outside its storage {storage.key}")
-    return StoredTensor(storage, offset, size, stride)
-
-
-def _look_up(record: Any, storages: dict[str, Storage]) -> Any:
-    """Read what torch.save has put in the place of a storage or of a module's class."""
-    match record:
-        case ("module", Name(), _, _):
-            return record[1]  # the other two are its source file and source, which nobody needs
-        # In the older format the last says of which storage this is a part: of none.
-        case ("storage", Name(text=kind), str(key), str(), int(count), *part) if (
-            kind in STORAGES and part in ([], [None]) and key.isalnum() and len(key) <= 40
-        ):
-            if not 0 <= count <= MOST_NUMBERS:
-                raise ValueError(f"refused: has a storage {key} of an impossible length")
-            storage = Storage(key, STORAGES[kind], count)
-            if storages.setdefault(key, storage) != storage:
-                raise ValueError(f"refused: has two different storages called {key}")
-            return storage
-    raise ValueError("refused: has a reference that is neither to a storage nor to a module")
-
-
-def _called(thing: Any) -> str:
-    thing = thing.kind if type(thing) is Instance else thing
-    return shown(thing.text.replace(" ", ".") if type(thing) is Name else thing)
+    dispatch |= {
+        pickle.REDUCE[0]: load_reduce,
+        pickle.NEWOBJ[0]: load_newobj,
+        pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        # As a list, since a set would hash its members.
+        pickle.EMPTY_SET[0]: dispatch[pickle.EMPTY_LIST[0]],
+        pickle.ADDITEMS[0]: dispatch[pickle.APPENDS[0]],
+    }

@@ -10,21 +10,20 @@ References
 
 import io
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from networks.released.pickles import StoredTensor, read_pickle, shown
+from networks.released.pickles import PickleStream, StoredTensor, describe, read_pickle
 
-MOST_BYTES = 2**29  # in a file; the authors' largest, Gk for 75 x 75, has 23 MB
-MOST_PICKLE_BYTES = 2**24  # of a file outside its storages; Gx takes 0.3 MB
-MOST_MEMBERS = 2**14  # of a zip file; Gx has some 250
+MAX_BYTES = 2**29  # in a file; the authors' largest, Gk for 75 x 75, has 23 MB
+MAX_PICKLE_BYTES = 2**20  # in a file besides its storages; Gx takes 0.2 MB
+MAX_MEMBERS = 2**14  # in a zip file; Gx has some 250
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 VERSION = 1001
@@ -38,7 +37,7 @@ class TorchFile:
     Parameters
     ----------
     content : object
-        The object that was saved, as `networks.released.pickles.read_pickle` gives it.
+        The object that was saved, as `networks.released.pickles.read_pickle` returns it.
     storages : dict of str to bytes-like
         The bytes of every storage in it.
     """
@@ -47,22 +46,20 @@ class TorchFile:
     storages: dict[str, memoryview]
 
     def tensor(self, stored: StoredTensor) -> Tensor:
-        """Copy a tensor of the content, on the CPU whatever device it was on."""
-        # A view first: of a large storage that many tensors share, each copies its own numbers.
-        numbers = np.frombuffer(
-            self.storages[stored.storage.key], NUMPY_TYPES[stored.storage.dtype]
-        )
-        view = np.lib.stride_tricks.as_strided(
-            numbers[stored.offset :],
+        """Copy a tensor of the content, to the CPU whatever device it was on."""
+        dtype = np.dtype(NUMPY_TYPES[stored.storage.dtype])
+        view: npt.NDArray[Any] = np.ndarray(
             stored.size,
-            [step * numbers.itemsize for step in stored.stride],
-            writeable=False,
+            dtype,
+            self.storages[stored.storage.key],
+            stored.offset * dtype.itemsize,
+            [step * dtype.itemsize for step in stored.stride],
         )
-        return torch.from_numpy(np.array(view, order="C"))
+        return torch.from_numpy(view.copy())
 
 
 def read_torch_file(path: str | Path) -> TorchFile:
-    """Read a file of torch.save without running anything that stands in it.
+    """Read a file of torch.save without running anything in it.
 
     Parameters
     ----------
@@ -85,17 +82,17 @@ def read_torch_file(path: str | Path) -> TorchFile:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise ValueError("not a file")  # but a folder, or a pipe that may never end
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB, as no network of this project is")
-    whole = path.read_bytes()
-    if not whole:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB, as no network of this project is")
+    data = path.read_bytes()
+    if not data:
         raise ValueError("empty")
-    return read_zip(whole) if whole.startswith(b"PK") else read_legacy(whole)
+    return read_zip(data) if data.startswith(b"PK") else read_legacy(data)
 
 
-def read_legacy(whole: bytes) -> TorchFile:
+def read_legacy(data: bytes) -> TorchFile:
     """Read the older format (see `read_torch_file`)."""
-    stream = io.BytesIO(whole[:MOST_PICKLE_BYTES])
+    stream = PickleStream(data[:MAX_PICKLE_BYTES])
     magic_number, _ = read_pickle(stream)
     if magic_number != MAGIC_NUMBER:
         raise ValueError("a pickle, but none of torch.save")
@@ -103,75 +100,65 @@ def read_legacy(whole: bytes) -> TorchFile:
     if version != VERSION:
         raise ValueError(f"of another version of torch.save's format than {VERSION}")
     machine, _ = read_pickle(stream)
-    if type(machine) is not dict or machine.get("little_endian") is not True:
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise ValueError("from a big-endian machine; save it again on a little-endian one")
     content, declared = read_pickle(stream)
     keys, _ = read_pickle(stream)
-    if type(keys) is not list or not all(type(key) is str for key in keys):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError("damaged: has no list of its storages")
     if len(keys) != len(declared) or set(keys) != declared.keys():
         raise ValueError("damaged: its list of storages is not that of its tensors")
 
     storages = {}
-    position = stream.tell()
+    end = stream.tell()
     for key in keys:
-        count = int.from_bytes(whole[position : position + 8], "little")
-        begin = position + 8
-        position = begin + declared[key].count * declared[key].dtype.itemsize
-        if position > len(whole):
+        begin = end + 8
+        end = begin + declared[key].count * declared[key].dtype.itemsize
+        if end > len(data):
             raise ValueError(f"cut off within its storage {key}")
-        if count != declared[key].count:
-            raise ValueError(f"damaged: its storage {key} has not the length that it should have")
-        storages[key] = memoryview(whole)[begin:position]
+        if int.from_bytes(data[begin - 8 : begin], "little") != declared[key].count:
+            raise ValueError(f"damaged: its storage {key} is not as long as declared")
+        storages[key] = memoryview(data)[begin:end]
     return TorchFile(content, storages)
 
 
-def read_zip(whole: bytes) -> TorchFile:
+def read_zip(data: bytes) -> TorchFile:
     """Read the zip format (see `read_torch_file`)."""
-    members = unzip(whole)
+    members = unzip(data)
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError(f"a zip file, but none of torch.save: has {len(pickles) or 'no'} data.pkl")
     folder = pickles[0].removesuffix("data.pkl")
-    if len(members[pickles[0]]) > MOST_PICKLE_BYTES:
-        raise ValueError(f"has a pickle of more than {MOST_PICKLE_BYTES >> 20} MiB")
+    if len(members[pickles[0]]) > MAX_PICKLE_BYTES:
+        raise ValueError(f"has a pickle of more than {MAX_PICKLE_BYTES >> 20} MiB")
     if members.get(f"{folder}byteorder", b"little") != b"little":
         raise ValueError("from a big-endian machine; save it again on a little-endian one")
-    content, declared = read_pickle(io.BytesIO(members[pickles[0]]))
+    content, declared = read_pickle(PickleStream(members[pickles[0]]))
 
     storages = {}
     for key, storage in declared.items():
-        data = members.get(f"{folder}data/{key}")
-        if data is None:
+        member = members.get(f"{folder}data/{key}")
+        if member is None:
             raise ValueError(f"damaged: lacks its storage {key}")
-        if len(data) != storage.count * storage.dtype.itemsize:
-            raise ValueError(f"damaged: its storage {key} has not the length that it should have")
-        storages[key] = memoryview(data)
+        if len(member) != storage.count * storage.dtype.itemsize:
+            raise ValueError(f"damaged: its storage {key} is not as long as declared")
+        storages[key] = memoryview(member)
     return TorchFile(content, storages)
 
 
-def unzip(whole: bytes) -> dict[str, bytes]:
-    """Read all members of a zip file, which must not hold more bytes than it has itself."""
-    if whole.count(b"PK\1\2") > MOST_MEMBERS:  # zipfile takes its time for each
-        raise ValueError(f"refused: a zip file of more than {MOST_MEMBERS:,} members")
-    with damage_told(), zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        members = archive.infolist()
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(
-                f"refused: holds {shown(member.filename)} compressed, which torch.save never does"
-            )
-    claimed = sum(member.file_size for member in members)
-    if claimed > len(whole):
-        raise ValueError(f"refused: would unpack to {claimed:,} bytes from {len(whole):,}")
-    with damage_told(), zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        return {member.filename: archive.read(member) for member in members}
-
-
-@contextmanager
-def damage_told() -> Iterator[None]:
-    """Turn whatever a damaged zip file makes zipfile raise into a ValueError."""
+def unzip(data: bytes) -> dict[str, bytes]:
+    """Read all members of a zip file, which together must not be longer than the file."""
+    if data.count(b"PK\1\2") > MAX_MEMBERS:  # zipfile takes its time for each
+        raise ValueError(f"refused: a zip file of more than {MAX_MEMBERS:,} members")
     try:
-        yield
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        members = archive.infolist()
+        if sum(member.file_size for member in members) <= len(data) and all(
+            member.compress_type == zipfile.ZIP_STORED for member in members
+        ):
+            return {member.filename: archive.read(member) for member in members}
+    except MemoryError:
+        raise
     except Exception as error:  # BadZipFile and some ten others, by the place of the damage
-        raise ValueError(f"damaged or cut off ({error})") from error
+        raise ValueError(f"damaged or cut off: {describe(str(error))}") from error
+    raise ValueError("refused: a zip file that is compressed or would unpack to more than it holds")

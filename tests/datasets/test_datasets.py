@@ -378,7 +378,7 @@ def test_damaged_levin_file_is_named(release, tmp_path, size):
 
 
 def test_oversized_levin_file_is_named(release, tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.prepare_levin.MOST_BYTES", 1000)
+    monkeypatch.setattr("datasets.prepare_levin.MAX_BYTES", 1000)
     message = fail(1, "prepare_levin", "--data_path", release, "--save_path", tmp_path / "levin")
     assert "im05_flit01.mat: larger than 1,000 bytes" in message
 

@@ -1,4 +1,4 @@
-"""Gx and Gk: golden numbers, sizes, the non-local block's algebra."""
+"""Gx, plain and fast, and Gk: golden numbers, sizes, the non-local block's algebra."""
 
 import csv
 
@@ -7,10 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from networks.fast.skip import fast_forward
 from networks.fcn import KernelNetwork
 from networks.released.load import released_keys
 from networks.skip import NonLocalBlock, SkipNetwork, smallest_input
 from tests.networks.golden import set_golden_weights
+
+every_forward = pytest.mark.parametrize("forward", [SkipNetwork.forward, fast_forward])
 
 
 def relative_error(result: torch.Tensor, expected: np.ndarray) -> float:
@@ -24,12 +27,13 @@ def golden(reference):
         return dict(file)
 
 
+@every_forward
 @torch.no_grad()
-def test_gx_gives_the_golden_image(golden):
+def test_gx_gives_the_golden_image(golden, forward):
     gx = SkipNetwork()
     set_golden_weights(gx)
     zx = torch.from_numpy(golden["zx"])
-    in_single, in_double = gx(zx), gx.double()(zx.double())
+    in_single, in_double = forward(gx, zx), forward(gx.double(), zx.double())
     # The golden image was computed in float32 and is 1.6e-5 off the exact one at its worst pixel.
     assert relative_error(in_double, golden["x"]) < 1e-5
     assert abs(in_double.numpy() - golden["x"]).max() < 2e-5
@@ -68,25 +72,28 @@ def test_number_of_parameters():
     assert sum(weight.numel() for weight in SkipNetwork().parameters()) == 2_365_521
 
 
+@every_forward
 @pytest.mark.parametrize("size", [(33, 33), (34, 40), (47, 33), (64, 64), (65, 63), (97, 130)])
 @torch.no_grad()
-def test_gx_keeps_every_size(size):
-    x = SkipNetwork(channels=4)(torch.rand(1, 8, *size))
+def test_gx_keeps_every_size(size, forward):
+    x = forward(SkipNetwork(channels=4), torch.rand(1, 8, *size))
     assert x.shape == (1, 1, *size)
     assert x.min() > 0 and x.max() < 1
 
 
+@every_forward
 @pytest.mark.parametrize("scales", [1, 2, 3])
 @torch.no_grad()
-def test_gx_takes_its_smallest_input_and_nothing_smaller(scales):
+def test_gx_takes_its_smallest_input_and_nothing_smaller(scales, forward):
     gx = SkipNetwork(channels=4, scales=scales)
     smallest = smallest_input(scales)
-    assert gx(torch.rand(1, 8, smallest, smallest)).shape == (1, 1, smallest, smallest)
+    assert forward(gx, torch.rand(1, 8, smallest, smallest)).shape == (1, 1, smallest, smallest)
     with pytest.raises((RuntimeError, ValueError)):
-        gx(torch.rand(1, 8, smallest - 1, smallest - 1))
+        forward(gx, torch.rand(1, 8, smallest - 1, smallest - 1))
 
 
-def test_gx_uses_every_weight():
+@every_forward
+def test_gx_uses_every_weight(forward):
     gx = SkipNetwork(channels=4)
     # At the start the non-local blocks' last normalisation is zero and hides what lies before it.
     for module in gx.modules():
@@ -95,7 +102,7 @@ def test_gx_uses_every_weight():
     # A bias before a normalisation shifts nothing: its gradient is zero but for rounding, and once
     # in some sixty times it is zero. Hence three inputs, whose gradients add up.
     for _ in range(3):
-        gx(torch.rand(1, 8, 65, 65)).square().sum().backward()
+        forward(gx, torch.rand(1, 8, 65, 65)).square().sum().backward()
     without = [name for name, weight in gx.named_parameters() if not weight.grad.any()]
     assert without == []
 

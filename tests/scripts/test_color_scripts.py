@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import selfdeblur_lai
 import selfdeblur_nonblind
 import selfdeblur_ycbcr
+from datasets import catalog
 from networks.fcn import KnownKernel
-from utils.engine.deblur import Restoration, collapsed_to_black
-from utils.engine.recipe import LAI, NONBLIND, PAPER_5K, YCBCR
+from utils.engine.methods import LAI, NONBLIND, PAPER_5K, YCBCR, blind_methods
+from utils.engine.stage import Restoration
+from utils.engine.stages.fit import collapsed_to_black
 from utils.errors import DataError
 from utils.images.colors import FULL_RANGE, MATLAB_GRAY
 from utils.images.kernels import scale_kernel
@@ -38,12 +41,14 @@ def test_the_authors_schedules():
 
 
 def test_kernel_sizes_follow_from_the_name_alone():
-    sizes = [selfdeblur_lai.kernel_size(f"text_03_kernel_0{number}")[0] for number in (1, 2, 3, 4)]
+    sizes = [catalog.LAI.kernel_size(f"text_03_kernel_0{number}")[0] for number in (1, 2, 3, 4)]
     assert sizes == [31, 51, 55, 75]
     with pytest.raises(DataError, match="text_03"):
-        selfdeblur_lai.kernel_size("text_03_kernel_05")
+        catalog.LAI.kernel_size("text_03_kernel_05")
     sizes = [selfdeblur_ycbcr.kernel_size(name)[0] for name in ("fishes", "flower", "house", "cat")]
     assert sizes == [41, 25, 51, 31]
+    sizes = [selfdeblur_ycbcr.kernel_size(name)[0] for name in ("warehouse", "selfish", "my_house")]
+    assert sizes == [31, 31, 51]
 
 
 @pytest.fixture
@@ -99,31 +104,19 @@ def test_black_is_told_from_dark(restored, blurry, collapsed):
 
 @pytest.fixture
 def collapsing(monkeypatch):
-    """Let blind restorations come out black; those with a known kernel are left alone."""
-    import utils.engine.restore
+    """Let joint fits come out black; those with a known kernel are left alone."""
+    import utils.engine.deblur
 
-    def deblur(blurry, kernel_size, recipe, *, start, on_save, **others):
-        if isinstance(start.gk, KnownKernel):
-            return genuine(blurry, kernel_size, recipe, start=start, on_save=on_save, **others)
-        spoilt = []
+    def deblur(*arguments, start, on_save, **others):
+        def save(restoration):
+            if not isinstance(start.gk, KnownKernel):
+                restoration = replace(restoration, sharp=np.zeros_like(restoration.sharp))
+            on_save(restoration)
 
-        def spoil(restoration):
-            spoilt.append(
-                Restoration(
-                    np.zeros_like(restoration.sharp),
-                    restoration.kernel,
-                    restoration.gx,
-                    restoration.gk,
-                    restoration.losses,
-                )  # fmt: skip
-            )
-            on_save(spoilt[-1])
+        genuine(*arguments, start=start, on_save=save, **others)
 
-        genuine(blurry, kernel_size, recipe, start=start, on_save=spoil, **others)
-        return spoilt[-1]
-
-    genuine = utils.engine.restore.deblur
-    monkeypatch.setattr(utils.restore, "deblur", deblur)
+    genuine = utils.engine.deblur.deblur
+    monkeypatch.setattr(utils.engine.deblur, "deblur", deblur)
 
 
 def run_lai(images, *options):
@@ -135,24 +128,28 @@ def run_lai(images, *options):
     )  # fmt: skip
 
 
-def test_a_collapse_is_rescued_with_the_kernel_that_was_found(
+def test_a_collapse_is_fitted_again_with_the_kernel_that_was_found(
     collapsing, images, monkeypatch, capfd
 ):
     monkeypatch.setattr(
-        "utils.engine.restore.NONBLIND", NONBLIND.__class__(num_iter=3, mse_iterations=0)
+        "utils.engine.methods.NONBLIND", NONBLIND.__class__(num_iter=3, mse_iterations=0)
     )
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
     assert run_lai(images, "--tv_weight", "1e-5") == 0
     record = json.loads((images / "results/text_01_kernel_01.json").read_text())
-    assert record["rescued_from"]["fault"] == "collapsed to black"
-    assert record["rescued_from"]["iterations_done"] == 2
-    assert record["rescued_from"]["loss"] == "MSE"
-    assert record["rescue_recipe"]["num_iter"] == 3
-    assert record["rescue_recipe"]["tv_weight"] == 1e-5
-    assert record["iterations_done"] == 3
+    joint, again = record["stages"]
+    assert (joint["stage"], joint["steps"]) == ("joint fit", 2)
+    assert (again["stage"], again["steps"]) == ("image fit", 3)
+    assert "collapsed to black" in again["reason"]
+    assert record["settings"]["method"][1]["num_iter"] == 3
+    assert record["settings"]["method"][1]["tv_weight"] == 1e-5
+    assert record["iterations_done"] == 5
     assert record["loss"] == "1-SSIM"
     assert record["finished"]
     assert "collapsed to black" in capfd.readouterr().err
+    losses = (images / "results/text_01_kernel_01_loss.csv").read_text().splitlines()
+    names = [line.split(",")[1] for line in losses]
+    assert names == ["loss", "MSE", "MSE", "1-SSIM", "1-SSIM", "1-SSIM"]
     assert read_gray(images / "results/text_01_kernel_01_x.png").mean() > 0.1
     for name in ("_k.png", "_xnet.pth", "_knet.pth", ".png"):
         assert (images / f"results/text_01_kernel_01{name}").exists()
@@ -160,9 +157,9 @@ def test_a_collapse_is_rescued_with_the_kernel_that_was_found(
 
 def test_a_collapse_may_be_left_alone(collapsing, images):
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
-    assert run_lai(images, "--no-rescue") == 0
+    assert run_lai(images, "--no_rescue") == 0
     record = json.loads((images / "results/text_01_kernel_01.json").read_text())
-    assert "rescued_from" not in record
+    assert [stage["stage"] for stage in record["stages"]] == ["joint fit"]
     assert read_gray(images / "results/text_01_kernel_01_x.png").max() == 0
 
 
@@ -186,7 +183,8 @@ def test_luminance_of_an_image_with_alpha_is_gray(images):
 def test_no_rescue_where_nothing_collapsed(images):
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
     assert run_lai(images) == 0
-    assert "rescued_from" not in json.loads((images / "results/text_01_kernel_01.json").read_text())
+    record = json.loads((images / "results/text_01_kernel_01.json").read_text())
+    assert [stage["stage"] for stage in record["stages"]] == ["joint fit"]
 
 
 # Photographs
@@ -249,11 +247,9 @@ def found_off_the_middle(images, monkeypatch):
     write_png(images.parent / "kernel.png", kernel)
 
     def find(blurry, kernel_size, recipe, *, start, on_save, **others):
-        restoration = Restoration(sharp, kernel, start.gx, start.gk, [0.0])
-        on_save(restoration)
-        return restoration
+        on_save(Restoration(blurry, kernel_size, kernel, sharp, start.gx, start.gk, [0.0], ["MSE"]))
 
-    monkeypatch.setattr("utils.engine.restore.deblur", find)
+    monkeypatch.setattr("utils.engine.deblur.deblur", find)
     return photograph, sharp
 
 
@@ -307,11 +303,11 @@ def test_known_kernels_are_read_and_never_written(run_script, known):
 
 def test_kernels_are_found_by_the_number_in_the_name(sample):
     folder = sample / "gt"
-    assert selfdeblur_nonblind.find_kernel("im2_kernel3_img", folder) == folder / "kernel3.png"
+    assert catalog.find_kernel("im2_kernel3_img", folder) == folder / "kernel3.png"
     file = folder / "kernel5.png"
-    assert selfdeblur_nonblind.find_kernel("photo", file) == file
+    assert catalog.find_kernel("photo", file) == file
     with pytest.raises(DataError, match="photo_k.png"):
-        selfdeblur_nonblind.find_kernel("photo", folder)
+        catalog.find_kernel("photo", folder)
 
 
 def test_kernels_may_lie_beside_the_images(run_script, known):
@@ -356,14 +352,15 @@ def test_the_weight_of_the_total_variation(images):
     cv2.imwrite(str(images / "a.png"), GRAY)
 
     def recipe(*options):
-        return parse_options(
-            ["--data_path", str(images), *options],
-            "", data_path="here", save_path="there", recipe=LAI, where_to_get="",
-        ).recipe  # fmt: skip
+        options, _ = parse_options(
+            ["--data_path", str(images), *options], "", data_path="here", save_path="there",
+            methods=blind_methods(LAI), where_to_get="",
+        )  # fmt: skip
+        return options.method[0].recipe
 
     assert recipe() == LAI
     assert recipe("--tv_weight", "1e-5").tv_weight == 1e-5
-    assert recipe("--recipe", "paper-5k", "--tv_weight", "0").tv_weight == 0
+    assert recipe("--method", "paper-5k", "--tv_weight", "0").tv_weight == 0
     assert recipe("--recipe", "paper-5k") == PAPER_5K
     with pytest.raises(SystemExit):
         recipe("--tv_weight", "-1")

@@ -14,13 +14,13 @@ from networks.fcn import KernelNetwork
 from networks.released.load import load_image_network, load_kernel_network
 from networks.skip import SkipNetwork
 from tests.networks.released.released_tree import classes_in, image_network, kernel_network
-from utils.engine.blur import crop_to_blurry
 from utils.engine.deblur import draw_start
 from utils.errors import DataError, UsageError
 from utils.images.files import write_whole
+from utils.images.kernels import crop_to_blurry
 from utils.images.reading import read_gray, read_image
 from utils.images.writing import write_png
-from utils.runs.results import write_network
+from utils.runs.results import network_content
 
 NAME = "im3_kernel9_img"  # a number without a size: the networks know their own
 SIZE = (44, 40)
@@ -69,8 +69,9 @@ def test_shows_the_networks_and_leaves_them_alone(script, inputs, run_script, tm
     assert record["finished"] and record["iterations_done"] == 2
     assert record["loss"] == "1-SSIM"
     settings = record["settings"]
-    assert (settings["image_rate"], settings["kernel_rate"]) == (0.0001, 0)
-    assert settings["milestones"] == [700, 800, 900]
+    (stage,) = settings["method"]
+    assert (stage["image_lr"], stage["kernel_lr"]) == (0.0001, 0)
+    assert stage["milestones"] == [700, 800, 900]
     assert settings["kernel_size"] == [5, 5]
     assert settings["xnet_sha256"] == before[f"{NAME}_xnet.pth"]
     assert settings["knet_sha256"] == before[f"{NAME}_knet.pth"]
@@ -225,6 +226,6 @@ def test_refuses_a_narrower_network(inputs, tmp_path, capsys):
     folder.mkdir()
     settings = {"channels": 6, "scales": 5, "kernel_size": [5, 5]}
     for letter, network in (("x", SkipNetwork(channels=6)), ("k", KernelNetwork((5, 5)))):
-        write_network(folder / f"{NAME}_{letter}net.pth", network, SIZE, settings)
+        write_whole(folder / f"{NAME}_{letter}net.pth", network_content(network, SIZE, settings))
     assert main((inputs[0], folder), tmp_path / "a") == 1
     assert "Gx with 6 channels and 5 scales" in capsys.readouterr().err

@@ -1,28 +1,21 @@
 """The forward model: a sharp image and a kernel make a blurry image."""
 
-from typing import TypeVar
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from utils.images.kernels import centre_of_mass
-
-# On a CPU Fourier transforms are faster from 5 x 5 on, about 20 times at 11 x 11 and 150 times at
-# 51 x 51, forward and backward (python benchmarks/blur.py).
+# On a CPU, Fourier transforms are faster from 5 x 5 on, forward and backward: about 20 times at
+# 11 x 11 and 150 times at 51 x 51 (python benchmarks/blur.py).
 FOURIER_FROM = 25
-
-Image = TypeVar("Image", Tensor, np.ndarray)
 
 
 def blur(sharp: Tensor, kernel: Tensor) -> Tensor:
     """Blur an image by the valid cross-correlation with a kernel.
 
-    Only those pixels come out whose blur the sharp image covers wholly, so no assumption about
-    what lies outside is made. Being a correlation, it turns the convolution kernel of signal
-    processing by 180 degrees.
+    The result has only the pixels whose blur lies wholly within the sharp image, so nothing is
+    assumed about what lies outside. Being a correlation, this takes the convolution kernel of
+    signal processing turned by 180 degrees.
 
     Parameters
     ----------
@@ -44,80 +37,18 @@ def blur(sharp: Tensor, kernel: Tensor) -> Tensor:
             [4., 5.]])
     """
     if sharp.device.type == "cpu" and kernel.numel() >= FOURIER_FROM:
-        return FourierBlur.apply(sharp, kernel)
+        return fourier_blur(sharp, kernel)
     return F.conv2d(sharp, kernel)
 
 
-class FourierBlur(torch.autograd.Function):
-    """`blur` by Fourier transforms, whose cost does not grow with the kernel.
+def fourier_blur(sharp: Tensor, kernel: Tensor) -> Tensor:
+    """Compute `blur` by Fourier transforms, whose cost does not grow with the kernel.
 
-    The transforms are as large as the sharp image or somewhat larger, so that what they wrap
-    around stays out of the valid part.
+    The transforms are as large as the sharp image or slightly larger, so whatever wraps around
+    stays outside the valid part.
     """
-
-    @staticmethod
-    def forward(ctx, sharp, kernel):
-        ctx.sizes = sharp.shape[2:], kernel.shape[2:]
-        ctx.period = [next_fast_len(size, real=True) for size in sharp.shape[2:]]
-        sharp_spectrum = torch.fft.rfft2(sharp, ctx.period)
-        kernel_spectrum = torch.fft.rfft2(kernel, ctx.period)
-        ctx.save_for_backward(sharp_spectrum, kernel_spectrum)
-        (height, width), (kh, kw) = ctx.sizes
-        blurry = torch.fft.irfft2(sharp_spectrum * kernel_spectrum.conj(), ctx.period)
-        return blurry[:, :, : height - kh + 1, : width - kw + 1]
-
-    @staticmethod
-    def backward(ctx, grad):
-        sharp_spectrum, kernel_spectrum = ctx.saved_tensors
-        (height, width), (kh, kw) = ctx.sizes
-        spectrum = torch.fft.rfft2(grad, ctx.period)
-        grad_sharp = torch.fft.irfft2(spectrum * kernel_spectrum, ctx.period)
-        grad_kernel = torch.fft.irfft2(sharp_spectrum * spectrum.conj(), ctx.period)
-        return grad_sharp[:, :, :height, :width], grad_kernel[:, :, :kh, :kw]
-
-
-def crop_to_blurry(sharp: Image, kernel_size: tuple[int, int]) -> Image:
-    """Cut the part out of a sharp image that the blurry image shows.
-
-    Parameters
-    ----------
-    sharp : (..., H + kh - 1, W + kw - 1) tensor or array
-        The sharp image, larger than the blurry one by the kernel's reach.
-    kernel_size : tuple of int
-        Height kh and width kw of the kernel.
-
-    Returns
-    -------
-    (..., H, W) tensor or array
-        The crop at the offset ((kh - 1) // 2, (kw - 1) // 2).
-    """
-    kh, kw = kernel_size
-    return crop(sharp, kernel_size, ((kh - 1) // 2, (kw - 1) // 2))
-
-
-def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Cut the part out of a sharp image that lies on the blurry image without a shift.
-
-    Image and kernel are determined up to a common shift, so an estimated kernel may lie off the
-    middle, and the sharp image is then displaced by as much. Blurring moves an image by the
-    kernel's centre of mass; the crop is taken there.
-
-    Parameters
-    ----------
-    sharp : (..., H + kh - 1, W + kw - 1) array
-        The sharp image.
-    kernel : (kh, kw) array
-        The kernel that blurs it, non-negative and not all zero.
-
-    Returns
-    -------
-    (..., H, W) array
-        The crop at the kernel's centre of mass, in whole pixels.
-    """
-    return crop(sharp, kernel.shape, centre_of_mass(kernel))
-
-
-def crop(sharp: Image, kernel_size: tuple[int, int], offset: tuple[int, int]) -> Image:
-    """Cut a part of the blurry image's size out of a sharp image."""
-    (kh, kw), (height, width), (top, left) = kernel_size, sharp.shape[-2:], offset
-    return sharp[..., top : top + height - kh + 1, left : left + width - kw + 1]
+    (height, width), (kh, kw) = sharp.shape[2:], kernel.shape[2:]
+    period = [next_fast_len(size, real=True) for size in (height, width)]
+    spectrum = torch.fft.rfft2(sharp, period) * torch.fft.rfft2(kernel, period).conj()
+    blurry: Tensor = torch.fft.irfft2(spectrum, period)
+    return blurry[:, :, : height - kh + 1, : width - kw + 1]

@@ -1,15 +1,23 @@
-"""Checkpoints: where an image's restoration stands, as the bytes of a file."""
+"""Checkpoints: how far an image's restoration has come, as the bytes of a file."""
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
-from utils.engine.deblur import State
+from networks.fcn import KernelNetwork, KnownKernel
+from networks.skip import SkipNetwork
 
-FORMAT = 1
+FORMAT = 2
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network for network in (SkipNetwork, KernelNetwork, KnownKernel)
+}
 
 
 class CheckpointError(Exception):
@@ -18,65 +26,34 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint tells of an image's restoration.
+    """How far an image's restoration has come.
 
     Parameters
     ----------
     settings : dict
         What decides the result, as it is recorded with it.
-    seconds : float
-        How long the restoration has taken so far.
-    rescued_from : dict or None
-        What the first optimisation had reached, where this is the one after it.
-    optimisation : dict
-        What changes in a `State` from one iteration to the next.
+    stage : int
+        Number of the stage in work, counted from 0.
+    records : list of dict
+        What is recorded of the stages so far, that in work included.
+    found : dict
+        What the stages before it have found: the fields of a `Restoration` but those that it
+        starts with.
+    state : dict or None
+        The stage's own state; None where it starts anew.
     """
 
     settings: dict[str, Any]
-    seconds: float
-    rescued_from: dict[str, Any] | None
-    optimisation: dict[str, Any]
-
-    @property
-    def iterations_done(self) -> int:
-        """Iterations of the optimisation so far."""
-        return len(self.optimisation["losses"])
+    stage: int
+    records: list[dict[str, Any]]
+    found: dict[str, Any]
+    state: Mapping[str, Any] | None
 
 
-def pack_checkpoint(
-    state: State, settings: dict[str, Any], seconds: float, rescued_from: dict[str, Any] | None
-) -> bytes:
-    """Put where a restoration stands into a file's bytes (the arguments are `Checkpoint`'s).
-
-    Parameters
-    ----------
-    state : State
-        Where the optimisation stands. Its random inputs are left out: they can be drawn again.
-
-    Returns
-    -------
-    bytes
-        A file that ``torch.load(..., weights_only=True)`` reads.
-    """
-    optimisation = {
-        "gx": state.gx.state_dict(),
-        "gk": state.gk.state_dict(),
-        "moments": state.moments,
-        "noise_state": state.noise_state,
-        "noise_device": state.noise_device,
-        "losses": torch.tensor(state.losses, dtype=torch.float64),
-    }
+def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Put a checkpoint into bytes that ``torch.load(..., weights_only=True)`` reads."""
     content = io.BytesIO()
-    torch.save(
-        {
-            "format": FORMAT,
-            "settings": settings,
-            "seconds": seconds,
-            "rescued_from": rescued_from,
-            "optimisation": optimisation,
-        },
-        content,
-    )
+    torch.save({"format": FORMAT, **_packed(vars(checkpoint))}, content)
     return content.getvalue()
 
 
@@ -91,47 +68,49 @@ def unpack_checkpoint(content: bytes) -> Checkpoint:
     try:
         # torch.load would take altered bytes for weights.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > len(content):
+                raise CheckpointError("damaged: would unpack to more than it holds")
             damaged = archive.testzip()
         if damaged is not None:
             raise CheckpointError(f"damaged at {damaged}")
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if saved.pop("format") != FORMAT:
             raise CheckpointError("of another version of this program")
-        checkpoint = Checkpoint(**saved)
-        checkpoint.optimisation["losses"] = checkpoint.optimisation["losses"].tolist()
+        return Checkpoint(**_unpacked(saved))
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:  # whatever zipfile and torch.load raise by the place of the damage
         raise CheckpointError(f"damaged or cut off ({type(error).__name__})") from error
-    return checkpoint
 
 
-def resume(state: State, checkpoint: Checkpoint) -> None:
-    """Bring a state that was drawn anew to where a checkpoint's optimisation stood.
+def _packed(value: Any) -> Any:
+    """Replace arrays and networks, at any depth, by what ``weights_only`` admits."""
+    if isinstance(value, Mapping):
+        return {key: _packed(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_packed, value))
+    if isinstance(value, np.ndarray):
+        return {"array": torch.from_numpy(np.ascontiguousarray(value))}
+    if isinstance(value, nn.Module):
+        return {
+            "network": type(value).__name__,
+            "arguments": _packed(value.arguments),
+            "tensors": value.state_dict(),
+        }
+    return value
 
-    Parameters
-    ----------
-    state : State
-        Drawn with the settings of the checkpoint; changed in place.
-    checkpoint : Checkpoint
-        What to go on from.
 
-    Raises
-    ------
-    CheckpointError
-        If it does not fit the state; what `state` holds is then undefined.
-    """
-    saved = checkpoint.optimisation
-    try:
-        state.gx.load_state_dict(saved["gx"])
-        state.gk.load_state_dict(saved["gk"])
-        state.moments = saved["moments"]
-        for name, moments in (state.moments or {}).items():
-            shapes = [weight.shape for weight in getattr(state, name).parameters()]
-            for kind in ("means", "squares"):
-                if [tensor.shape for tensor in moments[kind]] != shapes:
-                    raise ValueError(f"moments of {name}")
-        state.noise_state, state.noise_device = saved["noise_state"], saved["noise_device"]
-        state.losses = list(saved["losses"])
-    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError("of networks of another kind") from error
+def _unpacked(value: Any) -> Any:
+    """Do the reverse of `_packed`."""
+    match value:
+        case {"array": torch.Tensor() as tensor} if len(value) == 1:
+            return tensor.numpy()
+        case {"network": str(name), "arguments": arguments, "tensors": tensors}:
+            network: nn.Module = NETWORKS[name](**_unpacked(arguments))
+            network.load_state_dict(tensors)
+            return network
+        case dict():
+            return {key: _unpacked(each) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(map(_unpacked, value))
+    return value

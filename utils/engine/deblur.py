@@ -15,15 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from networks.fast.skip import fast_forward
 from networks.fcn import KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork, smallest_input
-from utils.engine.adam import Adam
 from utils.engine.allocator import freed_memory_kept
-from utils.engine.blur import blur, crop_registered, crop_to_blurry
+from utils.engine.blur import blur
 from utils.engine.losses import SimilarityTo, mse, total_variation
 from utils.engine.memory import can_keep
-from utils.engine.precision import choose_precision, computing_in
-from utils.engine.recipe import LEVIN, Recipe
+from utils.engine.methods import LEVIN
+from utils.engine.precision import choose_precision, float32_products, maps_in
+from utils.engine.recipe import Recipe
+from utils.engine.stage import Restoration
 
 INPUT_CHANNELS = 8
 INPUT_LENGTH = 200  # of Gk's random vector
@@ -53,8 +55,8 @@ class State:
         State of the random generator from which the input noise is drawn.
     noise_device : str
         The kind of device that this generator is on.
-    moments : dict of str to dict, optional
-        What Adam remembers of ``gx`` and ``gk``; before the first iteration there is nothing.
+    adam : dict, optional
+        The optimiser's ``state_dict``; before the first iteration there is none.
     losses : list of float
         The loss of every iteration so far.
     """
@@ -66,41 +68,44 @@ class State:
     seed: int
     noise_state: Tensor
     noise_device: str = "cpu"
-    moments: dict[str, dict[str, Any]] | None = None
+    adam: dict[str, Any] | None = None
     losses: list[float] = field(default_factory=list)
 
+    def pack(self) -> dict[str, Any]:
+        """Give what changes from one iteration to the next; the inputs can be drawn again."""
+        return {
+            "gx": self.gx.state_dict(),
+            "gk": self.gk.state_dict(),
+            "adam": self.adam,
+            "noise_state": self.noise_state,
+            "noise_device": self.noise_device,
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+        }
 
-@dataclass(frozen=True)
-class Restoration:
-    """What one image's optimisation has reached.
+    def load(self, packed: dict[str, Any]) -> None:
+        """Go on from what `pack` gave for networks of the same shapes.
 
-    Parameters
-    ----------
-    sharp : (H + kh - 1, W + kw - 1) float array
-        Gx's image in [0, 1], larger than the blurry one by the kernel's reach.
-    kernel : (kh, kw) float array
-        The estimated kernel, non-negative with sum 1, for `utils.engine.blur.blur`: a correlation.
-    gx, gk : SkipNetwork, KernelNetwork or KnownKernel
-        The networks. Image and kernel are what they gave *before* their latest update.
-    losses : list of float
-        The loss of every iteration so far.
-    """
-
-    sharp: np.ndarray
-    kernel: np.ndarray
-    gx: SkipNetwork
-    gk: KernelNetwork | KnownKernel
-    losses: list[float]
-
-    @property
-    def image(self) -> np.ndarray:
-        """The restored image, (H, W): the middle of `sharp`, as the authors cut it out."""
-        return crop_to_blurry(self.sharp, self.kernel.shape)
-
-    @property
-    def registered_image(self) -> np.ndarray:
-        """The restored image, (H, W), in register with the blurry one (see `crop_registered`)."""
-        return crop_registered(self.sharp, self.kernel)
+        Raises
+        ------
+        ValueError
+            If the networks are others; this state is then undefined.
+        """
+        try:
+            self.gx.load_state_dict(packed["gx"])
+            self.gk.load_state_dict(packed["gk"])
+            self.adam = packed["adam"]
+            weights = [*self.gx.parameters(), *self.gk.parameters()]
+            for index, moments in (self.adam["state"] if self.adam else {}).items():
+                if (
+                    not moments["exp_avg"].shape
+                    == moments["exp_avg_sq"].shape
+                    == weights[index].shape
+                ):
+                    raise ValueError("moments of other weights")
+            self.noise_state, self.noise_device = packed["noise_state"], packed["noise_device"]
+            self.losses = packed["losses"].tolist()
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise ValueError("of networks of another kind") from error
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -181,7 +186,6 @@ def deblur(
     *,
     seed: int = 0,
     device: str = "auto",
-    precision: str = "auto",
     start: State | None = None,
     save_every: int = 100,
     on_save: Callable[[Restoration], None] | None = None,
@@ -189,7 +193,9 @@ def deblur(
     on_checkpoint: Callable[[State], None] | None = None,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> Restoration:
-    """Restore a blurry image whose kernel is unknown.
+    """Restore a blurry image whose kernel is unknown, by one joint fit.
+
+    `utils.engine.restore.restore` runs a whole method, of which this may be one stage.
 
     Parameters
     ----------
@@ -204,8 +210,6 @@ def deblur(
         same bits again (with the same number of threads).
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (see `choose_device`).
-    precision : str
-        ``auto``, ``fp32``, ``tf32`` or ``bf16`` (see `utils.engine.precision.choose_precision`).
     start : State, optional
         Where to start from in place of what the seed gives: drawn by `draw_start`, or reached
         before. Its precision, float32 or float64, becomes that of the optimisation, and it is
@@ -240,7 +244,7 @@ def deblur(
     """
     check_arguments(blurry, kernel_size, recipe, save_every)
     target_device = choose_device(device)
-    precision = choose_precision(precision, target_device)
+    precision = choose_precision(recipe.precision, target_device)
     state = start or draw_start(blurry.shape, kernel_size, recipe, seed)
     losses = state.losses
     if len(losses) >= recipe.num_iter:
@@ -255,30 +259,31 @@ def deblur(
         noise_generator.set_state(state.noise_state)
     else:
         noise_generator.manual_seed((state.seed + len(losses)) % 2**63)
-    adams = {"gx": Adam(gx.parameters()), "gk": Adam(gk.parameters())}
-    for name, moments in (state.moments or {}).items():
-        adams[name].load(moments)
+    adam = torch.optim.Adam([{"params": gx.parameters()}, {"params": gk.parameters()}], fused=True)
+    if state.adam:
+        adam.load_state_dict(state.adam)
 
-    weights = [*adams["gx"].parameters, *adams["gk"].parameters]
     unread: list[Tensor] = []
     on_cpu = target_device.type == "cpu"
-    with freed_memory_kept(on_cpu and can_keep(blurry.shape, kernel_size, recipe)):
+    keep = on_cpu and can_keep(blurry.shape, kernel_size, recipe)
+    with freed_memory_kept(keep), float32_products(precision):
         for iteration in range(len(losses), recipe.num_iter):
             # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
             noise = torch.empty_like(zx).normal_(generator=noise_generator)
             noisy_zx = zx + recipe.input_noise * noise
-            with computing_in(precision, target_device):
-                x = gx(noisy_zx.contiguous(memory_format=torch.channels_last))
+            with maps_in(precision, target_device):
+                x = fast_forward(gx, noisy_zx.contiguous(memory_format=torch.channels_last))
             k = gk(zk)
             reblurred = blur(x, k)
             loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
             if recipe.tv_weight:
                 loss = loss + recipe.tv_weight * total_variation(x)
 
-            gradients = torch.autograd.grad(loss, weights)
-            image_rate, kernel_rate = recipe.learning_rates(iteration)
-            adams["gx"].step(gradients[: len(adams["gx"].parameters)], image_rate)
-            adams["gk"].step(gradients[len(adams["gx"].parameters) :], kernel_rate)
+            adam.zero_grad()
+            loss.backward()
+            for group, lr in zip(adam.param_groups, recipe.learning_rates(iteration), strict=True):
+                group["lr"] = lr
+            adam.step()
 
             done = iteration + 1
             unread.append(loss.detach())
@@ -295,19 +300,22 @@ def deblur(
                     on_progress(done, losses[-1])
             if saves:
                 sharp, kernel = (image.detach()[0, 0].cpu().numpy() for image in (x, k))
-                restoration = Restoration(sharp, kernel, gx, gk, list(losses))
+                names = [recipe.loss_name(i) for i in range(done)]
+                restoration = Restoration(
+                    blurry, kernel_size, kernel, sharp, gx, gk, list(losses), names
+                )
                 if on_save:
                     on_save(restoration)
             if checkpoints and on_checkpoint:
                 state.noise_state = noise_generator.get_state()
                 state.noise_device = target_device.type
-                state.moments = {name: adam.state() for name, adam in adams.items()}
+                state.adam = adam.state_dict()
                 on_checkpoint(state)
     return restoration
 
 
 def check_arguments(
-    blurry: np.ndarray, kernel_size: tuple[int, int], recipe: Recipe, save_every: int
+    blurry: np.ndarray, kernel_size: tuple[int, int], recipe: Recipe, save_every: int = 1
 ) -> None:
     """Raise a ValueError that names the first argument of `deblur` that is out of its range."""
     if np.ndim(blurry) != 2:
@@ -331,22 +339,3 @@ def check_arguments(
             f"the image, {height} x {width}, is too small for the network, which with this kernel "
             f"takes {smallest - kh + 1} x {smallest - kw + 1} or more"
         )
-
-
-def collapsed_to_black(restored: np.ndarray, blurry: np.ndarray) -> bool:
-    """Tell whether Gx has converged to a black image, as it does on some of Lai's.
-
-    Blurring keeps an image's mean but for what enters at the border, so a restored image that is
-    less than half as bright as the blurry one explains nothing.
-
-    Parameters
-    ----------
-    restored, blurry : (H, W) array
-        Images in [0, 1].
-
-    Returns
-    -------
-    bool
-        False for a blurry image that is black itself.
-    """
-    return bool(blurry.mean() > 1 / 255 and restored.mean() < blurry.mean() / 2)

@@ -27,16 +27,17 @@ def gaussian_window(dtype: torch.dtype, device: torch.device) -> Tensor:
 def local_means(maps: Tensor) -> Tensor:
     """Average each channel over SSIM's window, with zeros beyond the border.
 
+    The two-dimensional window is separable, so a one-dimensional one is applied in each direction.
+
     Parameters
     ----------
     maps : (1, C, H, W) float tensor
-        Any maps.
+        The channels.
 
     Returns
     -------
     (1, C, H, W) float tensor
-        Their local means. The two-dimensional Gaussian is the product of two one-dimensional
-        ones, which are applied in turn.
+        Their local means.
     """
     window = gaussian_window(maps.dtype, maps.device)
     channels, reach = maps.shape[1], WINDOW_SIZE // 2
@@ -49,8 +50,8 @@ def local_means(maps: Tensor) -> Tensor:
 class SimilarityTo:
     """Structural similarity of images to one target, as the optimisation uses it.
 
-    Unlike the metric of the same name (`statistic.metrics.ssim`), its windows reach over the
-    border, where zeros are assumed, so that every pixel has a say.
+    Unlike in the metric of the same name (`statistic.metrics.ssim`), the windows reach beyond the
+    border, where zeros are assumed, so every pixel counts.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ class SimilarityTo:
         self.variance = mean_of_squares - self.mean**2
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Give the mean similarity over all pixels, a scalar tensor; 1 for the target itself.
+        """Compute the mean similarity over all pixels, a scalar tensor; 1 for the target itself.
 
         Parameters
         ----------
@@ -87,7 +88,7 @@ class SimilarityTo:
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Squared differences of neighbours: twice the sum of the two directions' means.
+    """Total variation with squared differences, scaled as in the original code.
 
     Parameters
     ----------

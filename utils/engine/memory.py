@@ -5,9 +5,8 @@ where that runs out, it is an ordinary error of the first iteration, and the nex
 """
 
 import re
+import sys
 from pathlib import Path
-
-import torch
 
 from utils.engine.recipe import Recipe
 from utils.errors import DataError
@@ -28,10 +27,10 @@ CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def bytes_needed(
+def fit_bytes(
     image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe, kept: bool = False
 ) -> int:
-    """Estimate the memory that one image's restoration takes.
+    """Estimate the memory that a fit of the networks takes.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ def worth_keeping(
 def can_keep(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> bool:
     """Tell whether that memory is worth keeping, and there is room for its fragments."""
     free = bytes_free()
-    fits = free is None or bytes_needed(image_size, kernel_size, recipe, kept=True) < free
+    fits = free is None or fit_bytes(image_size, kernel_size, recipe, kept=True) < free
     return fits and worth_keeping(image_size, kernel_size, recipe)
 
 
@@ -124,19 +123,20 @@ def cgroup_bytes_free() -> list[int]:
     return free
 
 
-def check_memory(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> None:
-    """Raise a DataError if an image needs more memory than there is (see `bytes_needed`)."""
-    needed, free = bytes_needed(image_size, kernel_size, recipe), bytes_free()
+def check_memory(needed: int) -> None:
+    """Raise a DataError if something needs more bytes than there are free."""
+    free = bytes_free()
     if free is not None and needed > free:
         raise DataError(
             f"needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
-            "give a smaller image, free some memory, or use --recipe quick"
+            "give a smaller image, free some memory, or use --method quick"
         )
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory has run out."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
     # PyTorch's CPU allocator and the libraries below it raise nothing more particular.
     return isinstance(error, RuntimeError) and any(

@@ -1,11 +1,13 @@
-"""Every number of the optimisation, in one place."""
+"""The schedule of one fit; `utils.engine.methods` has the numbers of the paper and of its code."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one image is restored.
+    """How the networks are fitted.
 
     The defaults are those of the paper's experiments on Levin's images, with the authors' code
     as the source where the paper is silent.
@@ -19,7 +21,7 @@ class Recipe:
     mse_iterations : int or None
         For so many iterations the loss is the mean squared error; after them it is 1 - SSIM.
         None means the mean squared error throughout.
-    image_rate, kernel_rate : float
+    image_lr, kernel_lr : float
         Adam's learning rates for Gx and Gk.
     tv_weight : float
         Weight of the total variation of Gx's output; 0 leaves it out. The paper names 1e-6 and
@@ -28,6 +30,8 @@ class Recipe:
         Standard deviation of the Gaussian noise that Gx's input gets afresh in every iteration.
     channels, scales : int
         Width and depth of Gx.
+    precision : str
+        Arithmetic of Gx: ``fp32``, ``tf32``, ``bf16`` or ``auto`` (see `utils.engine.precision`).
 
     References
     ----------
@@ -38,12 +42,13 @@ class Recipe:
     num_iter: int = 5000
     milestones: tuple[int, ...] = (2000, 3000, 4000)
     mse_iterations: int | None = 1000
-    image_rate: float = 0.01
-    kernel_rate: float = 0.0001
+    image_lr: float = 0.01
+    kernel_lr: float = 0.0001
     tv_weight: float = 0.0
     input_noise: float = 0.001
     channels: int = 128
     scales: int = 5
+    precision: str = "fp32"
 
     def uses_mse(self, iteration: int) -> bool:
         """Tell whether an iteration, counted from 0, minimises the mean squared error."""
@@ -56,44 +61,4 @@ class Recipe:
     def learning_rates(self, iteration: int) -> tuple[float, float]:
         """Learning rates of Gx and Gk in an iteration, counted from 0."""
         halvings = sum(milestone <= iteration for milestone in self.milestones)
-        return self.image_rate / 2**halvings, self.kernel_rate / 2**halvings
-
-
-LEVIN = Recipe()
-"""The authors' selfdeblur_levin.py."""
-
-LAI = Recipe(mse_iterations=500)
-"""The authors' selfdeblur_lai.py."""
-
-YCBCR = Recipe(num_iter=2500, milestones=(1600, 1900, 2200), mse_iterations=500)
-"""The authors' selfdeblur_ycbcr.py."""
-
-NONBLIND = Recipe(num_iter=1000, milestones=(700, 800, 900), mse_iterations=0)
-"""The authors' selfdeblur_nonblind.py: Gx alone, the kernel is given."""
-
-REPRODUCE = Recipe(
-    num_iter=2, milestones=(700, 800, 900), mse_iterations=0, image_rate=0.0001, kernel_rate=0.0
-)
-"""The authors' scripts that show their released networks, after one small step of Gx."""
-
-PAPER_5K = Recipe(mse_iterations=None, tv_weight=1e-6)
-"""The paper's model: mean squared error throughout, and total variation."""
-
-PAPER_20K = replace(PAPER_5K, num_iter=20000, milestones=(5000, 10000, 15000))
-"""The same with the longer schedule."""
-
-QUICK = Recipe(
-    num_iter=1200, milestones=(720, 900, 1080), mse_iterations=300, kernel_rate=0.0005, channels=64
-)
-"""Ours, for machines without a GPU: a narrower Gx and a short schedule with a faster Gk.
-
-On im1_kernel1 it reaches 32.79 dB (float32). A kernel_rate of 0.001 with 150 mse_iterations gave
-33.40 there, but gained 0.9 dB less on the sample's first image, whose kernel came out too sparse.
-"""
-
-
-def recipes(default: Recipe) -> dict[str, Recipe]:
-    """Name the recipes of a script, given its own default."""
-    if default == REPRODUCE:
-        return {"default": default}  # the others would fit the networks anew
-    return {"default": default, "quick": QUICK, "paper-5k": PAPER_5K, "paper-20k": PAPER_20K}
+        return self.image_lr / 2**halvings, self.kernel_lr / 2**halvings

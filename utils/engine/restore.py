@@ -1,24 +1,19 @@
-"""One image from its pixels to its restoration, in one go or from a checkpoint; no files."""
+"""One image from its pixels to its restoration: a method's stages, one after another; no files."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from utils.engine.checkpoint import pack_checkpoint, resume, unpack_checkpoint
-from utils.engine.deblur import (
-    Restoration,
-    State,
-    choose_device,
-    collapsed_to_black,
-    deblur,
-    draw_start,
+from utils.engine.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    pack_checkpoint,
+    unpack_checkpoint,
 )
+from utils.engine.deblur import choose_device
 from utils.engine.memory import check_memory
-from utils.engine.recipe import NONBLIND, Recipe
-from utils.errors import DataError
+from utils.engine.stage import Method, Restoration, Stage, Work
 
 
 @dataclass(frozen=True)
@@ -27,57 +22,25 @@ class Task:
 
     Parameters
     ----------
-    blurry : (H, W) array
-        Gray image with values in [0, 1].
-    kernel_size : tuple of int
-        Height and width of the kernel in pixels.
-    recipe : Recipe
-        The schedule.
+    method : tuple of Stage
+        How.
+    restoration : Restoration
+        What is known of it: the blurry image, and whatever the method's first stage needs besides.
     seed : int
-        The random seed.
-    precision : str
-        ``fp32``, ``tf32`` or ``bf16``.
+        Of all random numbers.
     settings : dict
         All that decides the result, to be kept in checkpoints.
-    rescue : bool
-        Whether an image that collapses to black is restored again with the kernel that was found.
-    start : callable, optional
-        Gives what the optimisation starts from, in place of what the seed gives.
     """
 
-    blurry: np.ndarray
-    kernel_size: tuple[int, int]
-    recipe: Recipe
-    seed: int
-    precision: str
-    settings: dict[str, Any]
-    rescue: bool = False
-    start: Callable[[], State] | None = None
+    method: Method
+    restoration: Restoration
+    seed: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
 
-    def draw_start(self) -> State:
-        """Give what the first optimisation starts from."""
-        if self.start:
-            return self.start()
-        return draw_start(self.blurry.shape, self.kernel_size, self.recipe, self.seed)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One optimisation of an image: the first, or the one that rescues it.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        The schedule.
-    iterations_done : int
-        Where it starts, or goes on.
-    rescued_from : dict or None
-        The fault of the first optimisation and what it had reached, where this is the second.
-    """
-
-    recipe: Recipe
-    iterations_done: int
-    rescued_from: dict[str, Any] | None
+    def bytes_needed(self, roomy: bool = False) -> int:
+        """Estimate the memory that the restoration takes (see `Stage.bytes_needed`)."""
+        image_size, kernel_size = self.restoration.blurry.shape, self.restoration.kernel_size
+        return max(stage.bytes_needed(image_size, kernel_size, roomy) for stage in self.method)
 
 
 def restore(
@@ -86,117 +49,163 @@ def restore(
     device: str = "auto",
     checkpoint: bytes | None = None,
     save_every: int = 100,
-    on_stage: Callable[[Stage], None] | None = None,
-    on_save: Callable[[Restoration, float], None] | None = None,
+    on_stage: Callable[[dict[str, Any]], None] | None = None,
+    on_step: Callable[[int, int, str], None] | None = None,
+    on_save: Callable[[Restoration, list[dict[str, Any]]], None] | None = None,
     checkpoint_due: Callable[[], bool] | None = None,
-    on_checkpoint: Callable[[bytes, int], None] | None = None,
-    on_progress: Callable[[int, float], None] | None = None,
+    on_checkpoint: Callable[[bytes, dict[str, Any]], None] | None = None,
 ) -> Restoration:
-    """Restore one image; where it collapses to black, once more with the kernel that was found.
+    """Restore one image by the stages of a method.
 
     Parameters
     ----------
     task : Task
         What to restore.
-    device, save_every, checkpoint_due, on_progress
-        See `utils.engine.deblur.deblur`.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     checkpoint : bytes, optional
         What `on_checkpoint` got from an earlier run of the same task; this one goes on from there.
+        On the CPU it ends with the same bits as a run that never stopped.
+    save_every : int
+        Iterations of a fit from one intermediate result to the next.
     on_stage : callable, optional
-        Takes each `Stage` as it begins.
+        Takes the record of each stage as it begins or goes on: its name as ``stage``, the
+        ``steps`` done, their ``total`` (0 while it is not known), and ``seconds``.
+    on_step : callable, optional
+        Takes the steps done of the stage in work, their total, and a detail such as the loss.
     on_save : callable, optional
-        Takes the `Restoration` reached so far and the seconds that it took, those of earlier runs
-        included.
+        Takes the `Restoration` reached so far, and the records of the stages so far, to which
+        each stage may have added notes. Called by the stages, and when the last has ended.
+    checkpoint_due : callable, optional
+        Tells whether `on_checkpoint` is to be called.
     on_checkpoint : callable, optional
-        Takes the bytes of a checkpoint and the number of iterations done, where one is due, and
-        where a rescue begins.
+        Takes the bytes of a checkpoint and the record of the stage in work, where one is due, and
+        where a stage but the first begins. What it raises ends the work.
 
     Returns
     -------
     Restoration
-        What is reached at the end.
+        What the stages have found.
 
     Raises
     ------
     CheckpointError
         If `checkpoint` is damaged, or of another task.
     DataError
-        If the image collapsed again, or needs more memory than there is.
+        If a stage finds that the image cannot be restored, or needs more memory than there is.
     ValueError, FloatingPointError
         See `utils.engine.deblur.deblur`.
     """
+    for stage in task.method:
+        stage.check(task.restoration)
     if choose_device(device).type == "cpu":
-        check_memory(task.blurry.shape, task.kernel_size, task.recipe)
-    earlier = unpack_checkpoint(checkpoint) if checkpoint else None
-    began = time.perf_counter() - (earlier.seconds if earlier else 0)
+        check_memory(task.bytes_needed())
+    position = Position(task.restoration)
+    if checkpoint:
+        position.load(unpack_checkpoint(checkpoint), task)
 
-    def optimise(
-        state: State, recipe: Recipe, rescued_from: dict[str, Any] | None = None
-    ) -> Restoration:
-        def save(restoration: Restoration) -> None:
-            if on_save:
-                on_save(restoration, time.perf_counter() - began)
+    def show(done: int, total: int, detail: str) -> None:
+        position.record.update(steps=done, total=total)
+        if on_step:
+            on_step(done, total, detail)
 
-        def keep(state: State) -> None:
-            if on_checkpoint:
-                seconds = time.perf_counter() - began
-                content = pack_checkpoint(state, task.settings, seconds, rescued_from)
-                on_checkpoint(content, len(state.losses))
+    saved: Restoration | None = None
 
+    def save(restoration: Restoration) -> None:
+        nonlocal saved
+        position.clock()
+        saved = restoration
+        if on_save:
+            on_save(restoration, position.records)
+
+    def keep(state: Mapping[str, Any] | None) -> None:
+        position.clock()
+        if on_checkpoint:
+            on_checkpoint(pack_checkpoint(position.checkpoint(task, state)), position.record)
+
+    while position.stage < len(task.method):
+        stage = task.method[position.stage]
+        if not position.in_work:
+            if not stage.applies(position.restoration):
+                position.stage += 1
+                continue
+            position.begin(stage)
+            if position.stage:
+                keep(None)
         if on_stage:
-            on_stage(Stage(recipe, len(state.losses), rescued_from))
-        if rescued_from and not state.losses:
-            keep(state)
-        return deblur(
-            task.blurry,
-            task.kernel_size,
-            recipe,
+            on_stage(position.record)
+        work = Work(
             device=device,
-            precision=task.precision,
-            start=state,
+            seed=task.seed,
             save_every=save_every,
-            on_save=save,
-            checkpoint_due=checkpoint_due,
-            on_checkpoint=keep,
-            on_progress=on_progress,
+            state=position.state,
+            show=show,
+            save=save,
+            checkpoint_due=checkpoint_due or (lambda: False),
+            keep=keep,
+            note=position.record.update,
         )
-
-    if earlier and earlier.rescued_from:
-        rescued_from = earlier.rescued_from
-        state = draw_rescue(task, np.zeros(task.kernel_size))  # the kernel is in the checkpoint
-        resume(state, earlier)
-    else:
-        state = task.draw_start()
-        if earlier:
-            resume(state, earlier)
-        restoration = optimise(state, task.recipe)
-        if not (task.rescue and collapsed_to_black(restoration.image, task.blurry)):
-            return restoration
-        rescued_from = {
-            "fault": "collapsed to black",
-            "iterations_done": len(restoration.losses),
-            "loss": task.recipe.loss_name(len(restoration.losses) - 1),
-            "final_loss": restoration.losses[-1],
-        }
-        state = draw_rescue(task, restoration.kernel)
-
-    restoration = optimise(state, rescue_recipe(task.recipe), rescued_from)
-    if collapsed_to_black(restoration.image, task.blurry):
-        raise DataError(
-            "collapsed to black, and again with the kernel that was found; try another --seed or "
-            "--kernel_size, with --overwrite"
-        )
-    return restoration
+        position.end(stage.run(position.restoration, work))
+    if saved is not position.restoration:
+        save(position.restoration)
+    return position.restoration
 
 
-def rescue_recipe(recipe: Recipe) -> Recipe:
-    """Give the schedule of an image's second optimisation, for networks and noise of the first."""
-    return replace(
-        NONBLIND, channels=recipe.channels, scales=recipe.scales, tv_weight=recipe.tv_weight
-    )
+class Position:
+    """Where the restoration of an image stands.
 
+    Parameters
+    ----------
+    restoration : Restoration
+        What is known before the stage in work, or next to come.
+    """
 
-def draw_rescue(task: Task, kernel: np.ndarray) -> State:
-    """Draw what the second optimisation of an image starts from, with the kernel of the first."""
-    recipe = rescue_recipe(task.recipe)
-    return draw_start(task.blurry.shape, task.kernel_size, recipe, task.seed, kernel=kernel)
+    def __init__(self, restoration: Restoration) -> None:
+        self.restoration = restoration
+        self.stage = 0
+        self.in_work = False  # whether that stage has begun
+        self.state: Mapping[str, Any] | None = None  # of that stage
+        self.records: list[dict[str, Any]] = []
+        self._clock = time.perf_counter()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of the stage in work."""
+        return self.records[-1]
+
+    def begin(self, stage: Stage) -> None:
+        """Begin the stage that is next."""
+        self.clock()
+        self.records.append({"stage": stage.name, "steps": 0, "total": 0, "seconds": 0.0})
+        if stage.reason:
+            self.record["reason"] = stage.reason
+        self.state, self.in_work = None, True
+
+    def end(self, restoration: Restoration) -> None:
+        """End the stage in work with what it has found."""
+        self.clock()
+        self.restoration, self.stage, self.in_work = restoration, self.stage + 1, False
+
+    def clock(self) -> None:
+        """Add the time since the last call to the record of the latest stage."""
+        now = time.perf_counter()
+        if self.records:
+            self.record["seconds"] += now - self._clock
+        self._clock = now
+
+    def checkpoint(self, task: Task, state: Mapping[str, Any] | None) -> Checkpoint:
+        """Give the checkpoint of this position."""
+        start = ("blurry", "kernel_size")
+        found = {k: v for k, v in vars(self.restoration).items() if k not in start}
+        return Checkpoint(task.settings, self.stage, self.records, found, state)
+
+    def load(self, checkpoint: Checkpoint, task: Task) -> None:
+        """Go on from a checkpoint of a task."""
+        if checkpoint.stage >= len(task.method):
+            raise CheckpointError("of another method")
+        try:
+            self.restoration = replace(self.restoration, **checkpoint.found)
+        except TypeError as error:
+            raise CheckpointError("of another version of this program") from error
+        self.stage, self.in_work = checkpoint.stage, True
+        self.records, self.state = checkpoint.records, checkpoint.state

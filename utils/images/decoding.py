@@ -11,15 +11,15 @@ from typing import BinaryIO
 import numpy as np
 
 from utils.errors import DataError
-from utils.images.opencv import MOST_PIXELS, cv2
+from utils.images.opencv import MAX_PIXELS, cv2
 from utils.images.tiff import TIFF, corrected
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 SIGNATURES = (PNG, JPEG, *TIFF, b"BM", b"RIFF")  # how a file of each format begins
-MOST_BYTES = 2**30  # of a file: twice what 2^26 pixels take with alpha and 16 bits a channel
+MAX_BYTES = 2**30  # of a file: twice what 2^26 pixels take with alpha and 16 bits a channel
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
 SCAN = b"\xff\xda"  # begins a scan in a JPEG; an honest one has some ten
-MOST_SCANS = 500  # each takes its time for the whole image, however few bytes it has
+MAX_SCANS = 500  # each takes its time for the whole image, however few bytes it has
 JPEG_DAMAGES = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 
 _decoding = threading.Lock()
@@ -32,7 +32,7 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
     ----------
     path : str or Path
         A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel, of at most
-        `utils.images.opencv.MOST_PIXELS`.
+        `utils.images.opencv.MAX_PIXELS`.
 
     Returns
     -------
@@ -53,9 +53,9 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
     content = read_content(Path(path))
     if content.startswith(PNG):
         content = pixel_chunks(content)
-    if content.startswith(JPEG) and content.count(SCAN) > MOST_SCANS:
+    if content.startswith(JPEG) and content.count(SCAN) > MAX_SCANS:
         raise DataError(
-            f"{path}: of more than {MOST_SCANS} scans, where a JPEG has some ten; save it anew"
+            f"{path}: of more than {MAX_SCANS} scans, where a JPEG has some ten; save it anew"
         )
     image, metadata, printed = None, {}, []
     if content.startswith(SIGNATURES):
@@ -70,7 +70,7 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
                 raise MemoryError from error
             if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
                 raise DataError(
-                    f"{path}: of more than {MOST_PIXELS} pixels; crop or shrink it, or set the "
+                    f"{path}: of more than {MAX_PIXELS} pixels; crop or shrink it, or set the "
                     "environment variable OPENCV_IO_MAX_IMAGE_PIXELS to what you need"
                 ) from error
     if image is None or image.dtype not in (np.uint8, np.uint16):
@@ -91,11 +91,11 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
 
 
 def read_content(path: Path) -> bytes:
-    """Read a file of at most `MOST_BYTES`, and nothing that would never end, such as a pipe."""
+    """Read a file of at most `MAX_BYTES`, and nothing that would never end, such as a pipe."""
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: not a file; give an image file")
-    if path.stat().st_size > MOST_BYTES:
-        raise DataError(f"{path}: larger than {MOST_BYTES >> 30} GiB; crop or shrink the image")
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path}: larger than {MAX_BYTES >> 30} GiB; crop or shrink the image")
     return path.read_bytes()
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from utils.errors import DataError
 
-JSON_BYTES = 2**20  # of a record: a hundred times what one has
+MAX_JSON_BYTES = 2**24  # a record of ours has some kilobytes
+MAX_CHECKPOINT_BYTES = 2**32
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -73,14 +74,14 @@ def write_json(path: str | Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def read_bounded(path: Path, most_bytes: int) -> bytes:
+def read_bounded(path: Path, max_bytes: int) -> bytes:
     """Read a regular file of limited size.
 
     Parameters
     ----------
     path : Path
         The file. Anything else, such as a pipe that never ends, is refused.
-    most_bytes : int
+    max_bytes : int
         The largest size that is read.
 
     Returns
@@ -98,15 +99,15 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     if path.exists() and not path.is_file():
         raise DataError(f"{path}: not a regular file")
     with path.open("rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise DataError(f"{path}: larger than {most_bytes:,} bytes, more than such a file has")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise DataError(f"{path}: larger than {max_bytes:,} bytes, more than such a file has")
     return content
 
 
-def read_json(path: Path, most_bytes: int = JSON_BYTES) -> Any:
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Read a JSON file of limited size; a `DataError` also tells what is not JSON."""
-    content = read_bounded(path, most_bytes)
+    content = read_bounded(path, max_bytes)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -115,4 +116,5 @@ def read_json(path: Path, most_bytes: int = JSON_BYTES) -> Any:
 
 def sha256(path: Path) -> str:
     """Compute the SHA-256 of a file as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

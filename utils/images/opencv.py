@@ -2,12 +2,12 @@
 
 import os
 
-__all__ = ["MOST_PIXELS", "cv2"]
+__all__ = ["MAX_PIXELS", "cv2"]
 
 # 8192 x 8192: more than the 61 million pixels of today's full-frame cameras, and in color 1.6 GB
 # in the double precision that everything is computed in. OpenCV compares what a file claims with
 # it before it takes any memory for the pixels.
-MOST_PIXELS = os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
+MAX_PIXELS = os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 
 import cv2  # noqa: E402
 

@@ -6,12 +6,12 @@ References
 """
 
 import io
-import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffTags
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from utils.errors import DataError
 
@@ -21,7 +21,6 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL, PLANAR, EXTRA_SAMPLES = 258, 26
 INVERTED, INKS = 0, 5  # of PHOTOMETRIC
 SEPARATE = 2  # of PLANAR
 PREMULTIPLIED = 1  # of EXTRA_SAMPLES
-SHORT = 3  # the type of all these tags' values
 
 
 def corrected(path: str | Path, content: bytes, decoded: np.ndarray) -> np.ndarray:
@@ -49,10 +48,7 @@ def corrected(path: str | Path, content: bytes, decoded: np.ndarray) -> np.ndarr
     DataError
         If the file is of a kind that nothing at hand reads.
     """
-    try:
-        tags = read_tags(content)
-    except struct.error:  # a tag whose value is not in the file; OpenCV did without it
-        return decoded
+    tags, complete = read_tags(content)
     samples, deep = tags.get(SAMPLES_PER_PIXEL, 1), tags.get(BITS_PER_SAMPLE, 1) > 8
     extra = tags.get(EXTRA_SAMPLES, 0)
     faults = {
@@ -61,6 +57,7 @@ def corrected(path: str | Path, content: bytes, decoded: np.ndarray) -> np.ndarr
         "premultiplied alpha in 16 bits": deep and samples == 4 and extra == PREMULTIPLIED,
         "separate planes in 16 bits": deep and samples > 1 and tags.get(PLANAR) == SEPARATE,
         "inverted gray in 16 bits": deep and tags.get(PHOTOMETRIC) == INVERTED,
+        "alpha and damaged tags": samples in (2, 4) and not complete,
     }
     for fault, found in faults.items():
         if found:
@@ -70,25 +67,42 @@ def corrected(path: str | Path, content: bytes, decoded: np.ndarray) -> np.ndarr
     return decoded
 
 
-def read_tags(content: bytes) -> dict[int, int]:
-    """Read the first value of each tag of short integers of a TIFF's first image."""
-    order = "<" if content.startswith(b"II") else ">"
-    if content[2:4].strip(b"\0") == b"*":
-        start, count, entry = "I", "H", f"{order}HHI4s"
-    else:
-        start, count, entry = "4xQ", "Q", f"{order}HHQ8s"
-    (position,) = struct.unpack_from(order + start, content, 4)
-    (entries,) = struct.unpack_from(order + count, content, position)
-    position += struct.calcsize(order + count)
-    directory = content[position : position + entries * struct.calcsize(entry)]
-    tags = {}
-    for tag, kind, length, value in struct.iter_unpack(entry, directory):
-        if kind == SHORT:
-            if 2 * length > len(value):  # it has no room here, and the place of it stands here
-                (elsewhere,) = struct.unpack(order + start[-1], value)
-                value = content[elsewhere : elsewhere + 2]
-            (tags[tag],) = struct.unpack_from(order + "H", value)
-    return tags
+class FirstShorts(ImageFileDirectory_v2):
+    """The first value of each tag of short integers, the only tags that are read.
+
+    Others may say a wrong place in the file, which OpenCV does without. All values of a gigabyte
+    of short integers would take twenty as Python's.
+    """
+
+    _load_dispatch = {
+        TiffTags.SHORT: (2, lambda directory, data, legacy: directory._unpack("H", data[:2]))
+    }
+
+
+def read_tags(content: bytes) -> tuple[dict[int, int], bool]:
+    """Read the first value of each tag of short integers of a TIFF's first image.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    tags : dict of int to int
+        The values by the tags' numbers.
+    complete : bool
+        Whether every value is in the file; without one, those after it may be missing too.
+    """
+    # Pillow reads the header of files of more than 4 GiB rightly in one byte order only.
+    header = b"II+\0" + content[4:16] if b"+" in content[2:4] else b"II*\0" + content[4:8]
+    directory = FirstShorts(header, prefix=content[:2])
+    stream = io.BytesIO(content)
+    stream.seek(directory.next)
+    with warnings.catch_warnings(record=True) as damages:
+        warnings.simplefilter("always")
+        directory.load(stream)
+    return {tag: int(np.ravel(directory[tag])[0]) for tag in directory}, not damages
 
 
 def read_with_alpha(path: str | Path, content: bytes) -> np.ndarray:

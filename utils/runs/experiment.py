@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.engine.deblur import Restoration, State
+from utils.engine.stage import Restoration
 from utils.images.colors import FULL_RANGE, Luma
 from utils.images.reading import Photograph
 from utils.images.writing import encode_png, quantise
@@ -22,7 +22,7 @@ class Experiment:
     kernel_size : callable
         Takes an image's name, returns its kernel's height and width or raises a DataError; the
         option of the same name goes before it.
-    luma_range : Luma
+    luma : Luma
         Which luminance of a color image is restored.
     color_suffix : str or None
         Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
@@ -30,33 +30,30 @@ class Experiment:
     registered : bool
         Whether the restored image is laid on the blurry one, so that the chroma and the alpha fit,
         in place of the authors' crop from the middle.
-    given : callable
+    files : callable
         Takes an image's name, returns the files that decide its result besides the image, each
         under a word for it; they are recorded with the settings.
-    start : callable, optional
-        Takes an image's name, its size and the kernel's, returns what the optimisation starts
-        from, in place of what the seed gives.
-    networks : str
-        Which networks are saved: ``xk``, ``x`` or none.
-    rescue : bool
-        Whether an image that collapses to black is restored again with the kernel that was found.
+    start : callable
+        Takes the image's file and the `Restoration` with nothing but the blurry image and the
+        kernel's size, returns it with what the method's first stage needs besides.
+    saves_networks : bool
+        Whether the networks are written.
     settings : dict
         What else decides the results, to be recorded with the settings.
     """
 
     kernel_size: Callable[[str], tuple[int, int]]
-    luma_range: Luma = FULL_RANGE
+    luma: Luma = FULL_RANGE
     color_suffix: str | None = None
     registered: bool = False
-    given: Callable[[str], dict[str, Path]] = lambda name: {}
-    start: Callable[[str, tuple[int, int], tuple[int, int]], State] | None = None
-    networks: str = "xk"
-    rescue: bool = False
+    files: Callable[[str], dict[str, Path]] = lambda name: {}
+    start: Callable[[Path, Restoration], Restoration] = lambda path, restoration: restoration
+    saves_networks: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
     def luminance(self, photograph: Photograph) -> np.ndarray:
         """Take from a photograph the (H, W) luminance in [0, 1], rounded to its depth."""
-        luma = self.luma_range.luminance(photograph.pixels)
+        luma = self.luma.luminance(photograph.pixels)
         return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
 
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
@@ -80,7 +77,7 @@ class Experiment:
             return {"_x.png": encode_png(restored, depth, alpha)}
         files = {"_x.png": encode_png(restored, depth)}
         if self.color_suffix:
-            colored = self.luma_range.replace_luminance(photograph.pixels, restored)
+            colored = self.luma.replace_luminance(photograph.pixels, restored)
             files[self.color_suffix] = encode_png(colored, depth, alpha)
         return files
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from utils.terminal.progress import say
+from utils.log import log
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
@@ -47,7 +47,11 @@ def hold(path: Path, wait: bool = False) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        say(f"{path.parent}: has no locks ({error.strerror}); let one process at a time work here")
+        log.warning(
+            "%s: has no locks (%s); let one process at a time work here",
+            path.parent,
+            error.strerror,
+        )
         yield
         return
     try:

@@ -1,6 +1,9 @@
 """What a result is computed on and with, for its record."""
 
+import functools
 import platform
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +11,12 @@ import torch
 
 from utils.engine.deblur import choose_device
 
+VERSION = "2.0.0"
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """Tell the device that a name stands for, with the model of a GPU, and the versions."""
+    """Name the device that is chosen, with the model of a GPU, and the versions of libraries."""
     chosen = choose_device(device)
     if chosen.type == "cuda":
         name = f"{chosen} ({torch.cuda.get_device_name(chosen)})"
@@ -24,3 +30,15 @@ def describe_machine(device: str) -> dict[str, Any]:
             "numpy": np.__version__,
         },
     }
+
+
+@functools.cache
+def describe_project() -> dict[str, Any]:
+    """Name this project's version, and its commit where it lies in a git repository."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        git = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        commit = git.stdout.strip() if (ROOT / ".git").exists() else None
+    except (OSError, subprocess.SubprocessError):
+        commit = None
+    return {"version": VERSION, "commit": commit}

@@ -15,7 +15,7 @@ from utils.images.opencv import cv2
 
 matplotlib.use("Agg")
 
-MOST_ROWS = 40  # beyond it the picture would be too tall for most viewers
+MAX_ROWS = 40  # beyond it the picture would be too tall for most viewers
 INCHES = 2.6  # height and width of a panel
 DOTS_PER_INCH = 120
 
@@ -65,9 +65,9 @@ def draw_overview(path: str | Path, rows: list[Panels]) -> None:
     path : str or Path
         The file to write.
     rows : list of Panels
-        One for each image; no more than `MOST_ROWS` are drawn.
+        One for each image; no more than `MAX_ROWS` are drawn.
     """
-    rows = rows[:MOST_ROWS]
+    rows = rows[:MAX_ROWS]
     columns = 4 if any(row.truth is not None for row in rows) else 3
     figure = Figure(
         figsize=(columns * INCHES, len(rows) * (INCHES + 0.35)),

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -50,7 +51,7 @@ def in_parallel(
         jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
     )
     try:
-        with _inherited():
+        with inherited():
             futures = [executor.submit(function, item) for item in items]
         for future in as_completed(futures):
             yield future.result()
@@ -67,19 +68,26 @@ def _begin() -> None:
 
 
 @contextmanager
-def _inherited() -> Iterator[None]:
-    """What processes that start meanwhile take over: one thread for NumPy, deaf to Ctrl-C.
+def inherited(threads: int = 1) -> Iterator[None]:
+    """What processes that start meanwhile take over: their threads, and deafness to Ctrl-C.
 
     Ctrl-C ends this process, which then ends the others and says so once.
+
+    Parameters
+    ----------
+    threads : int
+        Of NumPy and PyTorch in each of them.
     """
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    in_main_thread = threading.current_thread() is threading.main_thread()  # others get no signals
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, on_interrupt)
-        if threads is None:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, on_interrupt)
+        if before is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
-            os.environ["OMP_NUM_THREADS"] = threads
+            os.environ["OMP_NUM_THREADS"] = before

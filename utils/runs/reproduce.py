@@ -5,55 +5,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from networks.released.load import load_image_network, load_kernel_network
-from utils.engine.deblur import State, draw_start
+from utils.engine.methods import REPRODUCE
+from utils.engine.stage import Restoration
 from utils.errors import DataError, UsageError, describe
 from utils.images.colors import FULL_RANGE, Luma
 from utils.images.files import write_whole
 from utils.images.reading import read_image
+from utils.log import log
+from utils.runs.display import Display
 from utils.runs.experiment import Experiment
+from utils.runs.options import Options
 from utils.runs.results import network_content, prepare_folder
 from utils.runs.run import restore_all
-from utils.terminal.options import Options
-from utils.terminal.program import Parser
-from utils.terminal.progress import say
-
-
-def model_options(model_path: str) -> Callable[[Parser], None]:
-    """Make what adds the options about networks to a command line.
-
-    Parameters
-    ----------
-    model_path : str
-        The default folder of networks.
-
-    Returns
-    -------
-    callable
-        For `parse_options`; it also has the results refreshed in every iteration.
-    """
-
-    def add_options(parser: Parser) -> None:
-        parser.set_defaults(save_frequency=1)
-        parser.add_argument(
-            "--model_path",
-            default=model_path,
-            metavar="FOLDER",
-            help=f"the networks, NAME_xnet.pth and NAME_knet.pth ({model_path})",
-        )
-        parser.add_argument(
-            "--export",
-            metavar="FOLDER",
-            help="also write the networks here, for torch.load(..., weights_only=True)",
-        )
-
-    return add_options
 
 
 def reproduce_all(
     options: Options,
+    model_path: Path,
+    export: Path | None,
     where_to_get: str,
+    display: Display,
     *,
-    luma_range: Luma = FULL_RANGE,
+    luma: Luma = FULL_RANGE,
     color_suffix: str | None = None,
 ) -> int:
     """Show what released networks give for all images that a command line asks for, and report.
@@ -63,10 +36,16 @@ def reproduce_all(
     Parameters
     ----------
     options : Options
-        Images, recipe, folders; with those of `model_options`.
+        Images, method, folder.
+    model_path : Path
+        Folder of the networks.
+    export : Path or None
+        Folder to write them to in a form that is safe to load.
     where_to_get : str
         How to get the networks; said where they are missing.
-    luma_range, color_suffix
+    display : Display
+        Shows the progress.
+    luma, color_suffix
         As in `utils.runs.experiment.Experiment`.
 
     Returns
@@ -81,12 +60,11 @@ def reproduce_all(
     UsageError
         If the networks would be exported to where they lie.
     """
-    model_path = Path(options.given.model_path)
     if not model_path.is_dir():
         raise DataError(f"{model_path}: no such folder of networks; {where_to_get}")
-    if options.given.export:
-        prepare_folder(Path(options.given.export))
-        if model_path.samefile(options.given.export):
+    if export:
+        prepare_folder(export)
+        if model_path.samefile(export):
             raise UsageError("--export: is the --model_path, which is never written; give another")
 
     def files(name: str) -> dict[str, Path]:
@@ -99,64 +77,57 @@ def reproduce_all(
     def kernel_size(name: str) -> tuple[int, int]:
         return load_kernel_network(files(name)["knet"]).kernel_size
 
-    def start(name: str, image_size: tuple[int, int], kernel_size: tuple[int, int]) -> State:
-        return released_start(files(name), image_size, kernel_size, options)
-
     experiment = Experiment(
-        kernel_size, luma_range, color_suffix, given=files, start=start, networks=""
+        kernel_size,
+        luma,
+        color_suffix,
+        files=files,
+        start=lambda path, restoration: with_networks(restoration, files(path.stem)),
+        saves_networks=False,
     )
-    status = restore_all(options, experiment)
-    return max(status, export_all(options, files)) if options.given.export else status
+    status = restore_all(options, experiment, display)
+    return max(status, export_all(options, files, export)) if export else status
 
 
-def released_start(
-    files: dict[str, Path],
-    image_size: tuple[int, int],
-    kernel_size: tuple[int, int],
-    options: Options,
-) -> State:
-    """Load what an optimisation starts from; the random inputs are those of the seed.
+def with_networks(restoration: Restoration, files: dict[str, Path]) -> Restoration:
+    """Give an image the networks in files that it starts with.
 
     Parameters
     ----------
+    restoration : Restoration
+        The image and the kernel's size.
     files : dict of str to Path
         The networks' files, as ``xnet`` and ``knet``.
-    image_size, kernel_size : tuple of int
-        Height and width in pixels.
-    options : Options
-        Its recipe and seed count here.
-
-    Returns
-    -------
-    State
-        The networks as they are in the files.
 
     Raises
     ------
     ValueError
-        If a file is not that network (see `networks.released`).
+        If a file is not that network (see `networks.released.load`).
     """
     gx = load_image_network(files["xnet"])
-    gk = load_kernel_network(files["knet"], kernel_size)
-    channels, scales = gx.output.in_channels, len(gx.scales)
-    if (channels, scales) != (options.recipe.channels, options.recipe.scales):
+    gk = load_kernel_network(files["knet"], restoration.kernel_size)
+    found = gx.arguments["channels"], gx.arguments["scales"]
+    released = REPRODUCE.channels, REPRODUCE.scales
+    if found != released:
         raise ValueError(
-            f"{files['xnet']}: Gx with {channels} channels and {scales} scales, where the released "
-            f"ones have {options.recipe.channels} and {options.recipe.scales}"
+            "{}: Gx with {} channels and {} scales, where the released ones have {} and {}".format(
+                files["xnet"], *found, *released
+            )
         )
-    start = draw_start(image_size, kernel_size, options.recipe, options.seed)
-    return replace(start, gx=gx, gk=gk)
+    return replace(restoration, gx=gx, gk=gk)
 
 
-def export_all(options: Options, files: Callable[[str], dict[str, Path]]) -> int:
-    """Write the networks of all images, as they were released, to the folder ``--export``.
+def export_all(options: Options, files: Callable[[str], dict[str, Path]], folder: Path) -> int:
+    """Write the networks of all images, as they were released, to a folder.
 
     Parameters
     ----------
     options : Options
-        Images and folder.
+        Which images.
     files : callable
         Takes an image's name, returns its networks' files as ``xnet`` and ``knet``.
+    folder : Path
+        Where to write.
 
     Returns
     -------
@@ -171,17 +142,16 @@ def export_all(options: Options, files: Callable[[str], dict[str, Path]]) -> int
             gx = load_image_network(sources["xnet"])
             gk = load_kernel_network(sources["knet"], options.kernel_size)
             settings = {
-                "channels": gx.output.in_channels,
-                "scales": len(gx.scales),
+                **gx.arguments,
                 "kernel_size": list(gk.kernel_size),
             }
             for network, source in ((gx, sources["xnet"]), (gk, sources["knet"])):
-                target = Path(options.given.export) / source.name
+                target = folder / source.name
                 content = network_content(network, image_size, settings)
                 if not options.overwrite and target.exists() and target.read_bytes() != content:
                     raise DataError(f"{target} is there and differs; --overwrite replaces it")
                 write_whole(target, content)
         except (DataError, ValueError, OSError) as error:
-            say(f"{path.stem}: not exported: {describe(error)}")
+            log.error("%s: not exported: %s", path.stem, describe(error))
             status = 1
     return status

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from utils.engine.checkpoint import CheckpointError, unpack_checkpoint
-from utils.engine.recipe import Recipe
 from utils.errors import DataError
-from utils.images.files import write_whole
-from utils.terminal.progress import say
+from utils.images.files import MAX_CHECKPOINT_BYTES, read_bounded, read_json, write_whole
+from utils.log import log
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Outputs:
     def recorded_finished(self) -> bool:
         """Tell whether there is a record that says that the results are complete."""
         try:
-            return json.loads(self.record.read_text())["finished"]
-        except (OSError, ValueError, LookupError, TypeError):
+            return bool(read_json(self.record)["finished"])
+        except (DataError, OSError, LookupError, TypeError):
             return False
 
 
@@ -95,7 +95,7 @@ def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -
     settings : dict
         What they shall have been made with.
     files : list of Path
-        All that they consist of, besides the record.
+        All that they may consist of, besides the record, which names those that there are.
 
     Returns
     -------
@@ -116,43 +116,61 @@ def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -
                 )
         return False
     try:
-        record = json.loads(outputs.record.read_text())
-        made_with, finished = dict(record["settings"]), record["finished"]
-    except (ValueError, LookupError, TypeError) as error:
+        record = read_json(outputs.record)
+        made_with, finished, written = dict(record["settings"]), record["finished"], record["files"]
+        written = [outputs.file(suffix) for suffix in written]
+    except (DataError, LookupError, TypeError) as error:
         raise DataError(
             f"{outputs.record} is damaged ({error}); --overwrite replaces the results"
         ) from error
-    if differences := tell_differences(made_with, settings):
+    differences = describe_differences(made_with, settings)
+    if "method" not in made_with:
+        differences = "an earlier version of this program"
+    if differences:
         raise DataError(
             f"{outputs.image} was made with {differences}; --overwrite replaces it, "
             "another --save_path keeps both"
         )
-    return finished and all(file.exists() for file in files)
+    return bool(finished) and all(file.exists() for file in written)
 
 
 def earlier_precision(outputs: Outputs) -> str | None:
     """Tell in which precision an image was begun or restored before; None if it was not."""
     try:
         if outputs.checkpoint.exists():
-            return unpack_checkpoint(outputs.checkpoint.read_bytes()).settings["precision"]
-        return json.loads(outputs.record.read_text())["settings"]["precision"]
-    except (CheckpointError, OSError, ValueError, LookupError, TypeError):
+            content = read_bounded(outputs.checkpoint, MAX_CHECKPOINT_BYTES)
+            settings = unpack_checkpoint(content).settings
+        else:
+            settings = read_json(outputs.record)["settings"]
+        return next(stage["precision"] for stage in settings["method"] if "precision" in stage)
+    except (CheckpointError, DataError, OSError, LookupError, TypeError, StopIteration):
         return None
 
 
-def tell_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
+def describe_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
     """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does."""
 
-    def tell(name: str) -> str:
+    def describe(name: str) -> str:
         if name.endswith("_sha256"):
             return f"another {name.removesuffix('_sha256')}"
         return f"{name} {made_with.get(name)} instead of {settings.get(name)}"
 
+    made_with, settings = flatten(made_with), flatten(settings)
     return ", ".join(
-        tell(name)
+        describe(name)
         for name in sorted(settings.keys() | made_with.keys())
         if made_with.get(name) != settings.get(name)
     )
+
+
+def flatten(settings: dict[str, Any]) -> dict[str, Any]:
+    """Put the settings of the stages beside the others, each under its stage's name."""
+    stages = settings.get("method", [])
+    flat = {name: value for name, value in settings.items() if name != "method"}
+    flat["stages"] = ", ".join(stage["stage"] for stage in stages)
+    for stage in stages:
+        flat |= {f"{stage['stage']} {name}": value for name, value in stage.items()}
+    return flat
 
 
 def find_progress(
@@ -160,7 +178,7 @@ def find_progress(
 ) -> tuple[bool, bytes | None]:
     """Tell how far an image has come with these settings.
 
-    A checkpoint that is damaged is set aside, as ``NAME_checkpoint.pth.damaged``, and told.
+    A checkpoint that is damaged is set aside, as ``NAME_checkpoint.pth.damaged``, with a message.
 
     Parameters
     ----------
@@ -181,11 +199,11 @@ def find_progress(
     """
     checkpoint, differences = None, ""
     if outputs.checkpoint.exists():
-        content = outputs.checkpoint.read_bytes()
         try:
-            differences = tell_differences(unpack_checkpoint(content).settings, settings)
+            content = read_bounded(outputs.checkpoint, MAX_CHECKPOINT_BYTES)
+            differences = describe_differences(unpack_checkpoint(content).settings, settings)
             checkpoint = None if differences else content
-        except CheckpointError as error:
+        except (CheckpointError, DataError, LookupError, TypeError) as error:
             set_aside(outputs, error)
     # A checkpoint goes before results, which a run with --overwrite may have been about to replace.
     if checkpoint is None and is_finished(outputs, settings, files):
@@ -198,28 +216,26 @@ def find_progress(
     return False, checkpoint
 
 
-def set_aside(outputs: Outputs, fault: CheckpointError) -> None:
+def set_aside(outputs: Outputs, fault: Exception) -> None:
     """Rename a checkpoint from which nothing can go on, and say so."""
     aside = outputs.file("_checkpoint.pth.damaged")
     outputs.checkpoint.replace(aside)
-    say(f"{outputs.checkpoint}: {fault}; kept as {aside.name}, and the image starts over")
+    log.warning(
+        "%s: %s; kept as %s, and the image starts over", outputs.checkpoint, fault, aside.name
+    )
 
 
-def write_losses(path: Path, losses: list[float], recipe: Recipe) -> None:
+def write_losses(path: Path, names: list[str], losses: list[float]) -> None:
     """Write the loss of every iteration, counted from 1, as a table."""
-    rows = [f"{i + 1},{recipe.loss_name(i)},{value!r}\n" for i, value in enumerate(losses)]
+    rows = [
+        f"{i},{name},{loss!r}\n"
+        for i, (name, loss) in enumerate(zip(names, losses, strict=True), 1)
+    ]
     write_whole(path, "".join(["iteration,loss,value\n", *rows]).encode())
 
 
-def write_network(
-    path: Path, network: torch.nn.Module, image_size: tuple[int, int], settings: dict[str, Any]
-) -> None:
-    """Write a network to a file (see `network_content`), whole or not at all."""
-    write_whole(path, network_content(network, image_size, settings))
-
-
 def network_content(
-    network: torch.nn.Module, image_size: tuple[int, int], settings: dict[str, Any]
+    network: nn.Module, image_size: tuple[int, int], settings: dict[str, Any]
 ) -> bytes:
     """Put a network's tensors into a file's bytes, with what is needed to build it again.
 
@@ -230,7 +246,7 @@ def network_content(
     image_size : tuple of int
         Height and width of the blurry image.
     settings : dict
-        At least channels, scales and kernel_size; of a run also the rest of its recipe, the seed.
+        At least channels, scales and kernel_size; of a run also its other settings.
 
     Returns
     -------
@@ -238,6 +254,7 @@ def network_content(
         A file that ``torch.load(..., weights_only=True)`` and `networks.released` read.
     """
     tensors = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    settings = json.loads(json.dumps(settings))  # the same bytes, whoever shares objects with it
     content = io.BytesIO()
     torch.save(
         {"state_dict": tensors, "image_size": list(image_size), "settings": settings}, content

@@ -1,59 +1,61 @@
 """Many images: restore each, record it, skip what is done, report at the end."""
 
+import json
 import os
-import time
+import secrets
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tqdm import tqdm
-
-from networks.fcn import KnownKernel
+from networks.fcn import KernelNetwork
+from networks.skip import SkipNetwork
 from utils.engine.checkpoint import CheckpointError
-from utils.engine.deblur import Restoration, State, check_arguments
 from utils.engine.memory import out_of_memory
-from utils.engine.restore import Stage, Task, restore
-from utils.errors import DataError, Interrupted, describe, printable
+from utils.engine.methods import resolve_precision
+from utils.engine.restore import Task
+from utils.engine.stage import Restoration
+from utils.errors import DataError, Interrupted, describe
 from utils.images.files import find_leftovers, sha256, write_json, write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_photograph
 from utils.images.writing import write_png
+from utils.log import log
+from utils.runs.display import Display
 from utils.runs.experiment import Experiment
 from utils.runs.interrupt import Signals
 from utils.runs.locks import HeldElsewhereError, hold
-from utils.runs.machine import describe_machine
+from utils.runs.machine import describe_project
+from utils.runs.options import LOCAL, Options
+from utils.runs.pools import Callbacks, Here, Pool, Workers
 from utils.runs.results import (
     Outputs,
     earlier_precision,
     find_progress,
+    network_content,
     prepare_folder,
     set_aside,
     write_losses,
-    write_network,
 )
-from utils.terminal.options import Options
-from utils.terminal.progress import cluster_bar, image_bar, iteration_bar, say
 
-if TYPE_CHECKING:
-    from utils.runs.cluster import Cluster
+MAX_NAME_BYTES = 200  # file systems take 255, and some names of results add 40
 
-LONGEST_NAME = 200  # bytes; file systems take 255, and some names of results add 40
-
-OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --recipe quick"
+OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --method quick"
 
 
-def restore_all(options: Options, experiment: Experiment) -> int:
+def restore_all(options: Options, experiment: Experiment, display: Display | None = None) -> int:
     """Restore all images that a command line asks for, and report.
 
     Parameters
     ----------
     options : Options
-        Images, recipe, folder.
+        Images, method, folder.
     experiment : Experiment
         What the script says about its images.
+    display : Display, optional
+        Shows the progress.
 
     Returns
     -------
@@ -67,11 +69,11 @@ def restore_all(options: Options, experiment: Experiment) -> int:
     """
     prepare_folder(options.save_path)
     with Signals(how_to_go_on(options)) as signals:
-        with connection(options) as cluster, total_bar(options) as bar:
-            run = Run(options, experiment, signals, bar)
+        with open_pool(options, signals) as pool:
+            run = Run(options, experiment, signals, pool, display or Display())
             waiting = options.images
             while waiting:
-                held = run.restore(waiting) if cluster is None else run.restore_on(cluster, waiting)
+                held = run.restore(waiting)
                 if len(held) == len(waiting):
                     break
                 waiting = held  # once more: their holders may have died
@@ -91,76 +93,69 @@ def restore_all(options: Options, experiment: Experiment) -> int:
 
 def how_to_go_on(options: Options) -> str:
     """Tell what a run does after this one was interrupted, where no one image is meant."""
-    if options.ray is None:
+    if options.ray is None and options.workers == 1:
         return "the same command " + ("starts anew" if options.overwrite else "goes on")
     command = "the same command" + " without --overwrite" * options.overwrite
     return f"{command} goes on from the last checkpoints"
 
 
-def connection(options: Options) -> AbstractContextManager["Cluster | None"]:
-    """Connect to the cluster that a command line names, if it does."""
-    if options.ray is None:
-        return nullcontext()
-    # Ray is an optional dependency, and takes a second to import.
-    from utils.runs.cluster import Cluster
+def open_pool(options: Options, signals: Signals) -> Pool:
+    """Make the place where a command line wants its images restored."""
+    device, every = options.device, options.save_frequency
+    if options.ray is not None:
+        if options.ray == LOCAL:
+            # Nobody else on this machine shall run code in it. Ray reads these when imported.
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # Ray is an optional dependency, and takes a second to import.
+        from utils.runs.cluster import Cluster
 
-    return Cluster(options.ray, options.gpus_per_image, options.device)
-
-
-def total_bar(options: Options) -> tqdm:
-    """Make the bar over all images."""
-    make = image_bar if options.ray is None else cluster_bar
-    return make(len(options.images))
+        return Cluster(
+            options.ray, options.gpus_per_image, device, every, options.checkpoint_seconds
+        )
+    if options.workers > 1:
+        threads = options.threads or 1
+        return Workers(options.workers, device, threads, every, options.checkpoint_seconds)
+    return Here(device, options.threads, every, options.checkpoint_seconds, signals)
 
 
 class Run:
-    """What one command does with many images, here or on a cluster.
+    """What one command does with many images.
 
     Parameters
     ----------
     options : Options
-        Recipe, folder and the like.
+        Method, folder and the like.
     experiment : Experiment
         What the script says about its images.
     signals : Signals
         What may end the work.
-    bar : tqdm
-        Counts the images.
+    pool : Pool
+        Where to restore.
+    display : Display
+        Shows the progress.
     """
 
     def __init__(
-        self, options: Options, experiment: Experiment, signals: Signals, bar: tqdm
+        self,
+        options: Options,
+        experiment: Experiment,
+        signals: Signals,
+        pool: Pool,
+        display: Display,
     ) -> None:
-        self.options, self.experiment, self.signals, self.bar = options, experiment, signals, bar
+        self.options, self.experiment, self.signals = options, experiment, signals
+        self.pool, self.display = pool, display
         self.leftovers = find_leftovers(options.save_path)
         self.failures: dict[str, str] = {}  # the reasons by the images' names
-        self.told = ""  # on what, and how precisely
+        self.machine = ""  # on what the latest image was restored, and how precisely
 
     def restore(self, paths: list[Path]) -> list[Path]:
-        """Restore images one after the other; give those that another process is at work on."""
-        held = []
-        for path in paths:
-            try:
-                self.restore_one(path)
-            except HeldElsewhereError:
-                held.append(path)
-                continue
-            except Exception as error:  # whatever one image's fault, the others go on
-                self.fail(path, error)
-            self.signals.check()
-            self.bar.update()
-        return held
+        """Restore images, as many at a time as the pool has room for.
 
-    def restore_on(self, cluster: "Cluster", paths: list[Path]) -> list[Path]:
-        """Restore images on a cluster, as many at a time as it has room for.
-
-        Only the computing is done there. Each image in work is a generator, which goes on here by
-        one event of its worker at a time.
+        Each image in work is a generator, which goes on here by one event at a time.
 
         Parameters
         ----------
-        cluster : Cluster
-            Where to restore.
         paths : list of Path
             The blurry images.
 
@@ -171,48 +166,61 @@ class Run:
         """
         held: list[Path] = []
         queue = deque(paths)
-        jobs: dict[Path, Job] = {}
         in_work: dict[Path, Iterator[None]] = {}
+        interruptions: list[Interrupted] = []
+        self.display.start(len(self.options.images), self.pool.room())
         with ExitStack() as stack, self.signals.postponed():
+            stack.callback(self.display.stop)
             while queue or in_work:
-                self.signals.check()
-                if queue and len(in_work) < cluster.room():
+                if self.signals.received is not None:
+                    if not self.pool.stops_in_order:
+                        self.signals.check()
+                    queue.clear()
+                    self.pool.stop()
+                if queue and len(in_work) < self.pool.room():
                     path = queue.popleft()
-                    in_work[path] = self.restore_one_on(cluster, path, jobs)
+                    in_work[path] = self.restore_one(path)
                     stack.callback(in_work[path].close)
                 else:
-                    cluster.wait(seconds=1)
+                    self.pool.wait(seconds=1)
                 for path, image in list(in_work.items()):
                     try:
                         next(image)
                         continue
                     except StopIteration:
-                        self.bar.update()
+                        self.display.image_done()
                     except HeldElsewhereError:
                         held.append(path)
+                    except Interrupted as interrupted:
+                        interruptions.append(interrupted)
                     except Exception as error:  # whatever one image's fault, the others go on
                         self.fail(path, error)
-                        self.bar.update()
+                        self.display.image_done()
+                    self.display.end(path.stem)
                     del in_work[path]
-                    jobs.pop(path, None)
-                running = ", ".join(job.stands() for job in jobs.values())
-                self.bar.set_postfix_str(running, refresh=False)
-                self.bar.update(0)
+            if len(interruptions) == 1:
+                raise interruptions[0]
+            self.signals.check()
         return held
 
     def fail(self, path: Path, error: Exception) -> None:
         """Note the reason why an image failed, and say it."""
         reason = OUT_OF_MEMORY if out_of_memory(error) else describe(error)
         self.failures[path.stem] = reason
-        say(f"{path.stem}: failed: {reason}")
+        log.error("%s: failed: %s", path.stem, reason)
 
-    def restore_one(self, path: Path) -> None:
+    def restore_one(self, path: Path) -> Iterator[None]:
         """Restore one image and write its results, or say that it was done before.
 
         Parameters
         ----------
         path : Path
             The blurry image.
+
+        Yields
+        ------
+        None
+            Whenever other images may have their turn.
 
         Raises
         ------
@@ -223,79 +231,19 @@ class Run:
         DataError
             If the image cannot be used, or results of other settings stand in the way.
         ValueError, FloatingPointError
-            See `utils.engine.deblur.deblur`.
+            See `utils.engine.restore.restore`.
         """
         with hold(Outputs(self.options.save_path, path.stem).lock):
-            job = Job(path, self.options, self.experiment, self.signals)
-            finished, checkpoint = job.find_start(self.leftovers)
+            job = Job(path, self)
+            finished, checkpoint = job.find_start()
             if finished:
                 return
-            tells = f"on {job.record['device']} in {job.precision}"
-            if tells != self.told:
-                say(tells)
-                self.told = tells
             try:
-                job.restore(checkpoint)
+                yield from self.pool.restore(job.task(), checkpoint, job.callbacks())
             except CheckpointError as error:
                 set_aside(job.outputs, error)
-                job.restore(None)
-            job.finish()
-
-    def restore_one_on(
-        self, cluster: "Cluster", path: Path, jobs: dict[Path, "Job"]
-    ) -> Iterator[None]:
-        """Restore one image as `restore_one` does, on a cluster, in steps that do not block.
-
-        Parameters
-        ----------
-        cluster : Cluster
-            Where to restore.
-        path : Path
-            The blurry image.
-        jobs : dict of Path to Job
-            Gets the image's when a worker begins.
-
-        Yields
-        ------
-        None
-            Whenever other images may have their turn.
-        """
-        with hold(Outputs(self.options.save_path, path.stem).lock):
-            job = Job(path, self.options, self.experiment, self.signals)
-            finished, checkpoint = job.find_start(self.leftovers)
-            if finished:
-                return
-
-            def begin(stage: Stage) -> None:
-                jobs[path] = job
-                job.begin(stage)
-
-            def lost() -> bytes | None:
-                jobs.pop(path, None)
-                say(f"{job.outputs.name}: its worker died; another takes over")
-                return find_progress(job.outputs, job.settings, job.files)[1]
-
-            def attempt(checkpoint: bytes | None) -> Iterator[None]:
-                return cluster.restore(
-                    job.task(),
-                    checkpoint=checkpoint,
-                    save_every=self.options.save_frequency,
-                    checkpoint_seconds=self.options.checkpoint_seconds,
-                    on_lost=lost,
-                    callbacks={
-                        "on_machine": job.record.update,
-                        "on_stage": begin,
-                        "on_save": job.save,
-                        "on_checkpoint": job.keep,
-                        "on_progress": job.show,
-                    },
-                )
-
-            try:
-                yield from attempt(checkpoint)
-            except CheckpointError as error:
-                set_aside(job.outputs, error)
-                yield from attempt(None)
+                job.kept = None
+                yield from self.pool.restore(job.task(), None, job.callbacks())
             job.finish()
 
 
@@ -306,204 +254,178 @@ class Job:
     ----------
     path : Path
         The blurry image.
-    options : Options
-        Recipe, folder and the like.
-    experiment : Experiment
-        What the script says about its images.
-    signals : Signals
-        What may end the work.
+    run : Run
+        The run that it is a part of.
     """
 
-    def __init__(
-        self, path: Path, options: Options, experiment: Experiment, signals: Signals
-    ) -> None:
-        self.options, self.experiment, self.signals = options, experiment, signals
-        if len(os.fsencode(path.stem)) > LONGEST_NAME:
-            raise DataError(f"{path}: its name is longer than {LONGEST_NAME} bytes; rename it")
+    def __init__(self, path: Path, run: Run) -> None:
+        self.path, self.run = path, run
+        self.options, self.experiment = options, experiment = run.options, run.experiment
+        if len(os.fsencode(path.stem)) > MAX_NAME_BYTES:
+            raise DataError(f"{path}: its name is longer than {MAX_NAME_BYTES} bytes; rename it")
         self.photograph = read_photograph(path)
-        self.blurry = experiment.luminance(self.photograph)
-        self.kernel_size = options.kernel_size or experiment.kernel_size(path.stem)
-        self.given = experiment.given(path.stem)
         self.outputs = Outputs(options.save_path, path.stem)
-        self.files = [self.outputs.file(s) for s in experiment.suffixes(self.photograph)]
-        self.files += [self.outputs.file(f"_{letter}net.pth") for letter in experiment.networks]
-        if "kernel" not in self.given:
-            self.files.append(self.outputs.kernel)
-        self.precision = options.precision
-        if options.given.precision == "auto" and not options.overwrite:
-            # What is begun goes on, even where another machine or moment would choose otherwise.
-            self.precision = earlier_precision(self.outputs) or options.precision
-        self.settings = {
-            **asdict(options.recipe),
-            "milestones": list(options.recipe.milestones),
-            "kernel_size": list(self.kernel_size),
+        files = experiment.files(path.stem)
+        self.has_kernel = "kernel" in files
+        precision = options.auto_precision
+        if not options.overwrite:
+            # What is begun goes on, even where another machine would choose otherwise.
+            precision = earlier_precision(self.outputs) or precision
+        self.method = resolve_precision(options.method, precision)
+        self.restoration = Restoration(
+            blurry=experiment.luminance(self.photograph),
+            kernel_size=options.kernel_size or experiment.kernel_size(path.stem),
+        )
+        settings = {
+            "method": [stage.settings() for stage in self.method],
+            "kernel_size": list(self.restoration.kernel_size),
             "seed": options.seed,
-            "precision": self.precision,
-            "luma_range": [experiment.luma_range.black, experiment.luma_range.white],
+            "luma": list(asdict(experiment.luma).values()),
             "color_suffix": experiment.color_suffix,
-            **({"registered": True} if experiment.registered else {}),
-            "rescue": experiment.rescue,
+            "registered": experiment.registered,
             **experiment.settings,
             "image_sha256": sha256(path),
-            **{f"{word}_sha256": sha256(file) for word, file in self.given.items()},
+            **{f"{word}_sha256": sha256(file) for word, file in files.items()},
         }
+        # As they will be read from the record: tuples have become lists.
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self.record: dict[str, Any] = {
             "image": path.name,
             "finished": False,
-            "recipe": options.recipe_name,
+            "method": options.method_name,
             "settings": self.settings,
-            **describe_machine(options.device),
+            **describe_project(),
         }
-        self.recipe = options.recipe  # of the optimisation in work
-        self.iterations_done = 0  # of that optimisation
-        self.bar = tqdm(disable=True)
-        self.last_checkpoint = time.monotonic()
+        self.kept: str | None = None  # where the checkpoint that is there goes on
         self.keeps = True  # as far as is known
-        self.kept: int | None = None  # iterations done in the checkpoint that is there
 
-    def clean_up(self, leftovers: dict[str, list[Path]]) -> None:
-        """Remove what a killed process left: who holds the lock knows that no other writes."""
-        own = [self.outputs.record, self.outputs.losses, self.outputs.checkpoint, *self.files]
-        for file in own:
-            for leftover in leftovers.get(file.name, []):
-                leftover.unlink(missing_ok=True)
-
-    def find_start(self, leftovers: dict[str, list[Path]]) -> tuple[bool, bytes | None]:
+    def find_start(self) -> tuple[bool, bytes | None]:
         """Tell whether the image is finished, and else the checkpoint to go on from, if any.
 
         What a killed process left of the image is removed.
         """
-        self.clean_up(leftovers)
+        suffixes = self.experiment.suffixes(self.photograph) | {"_xnet.pth", "_knet.pth"}
+        files = [self.outputs.file(suffix) for suffix in suffixes]
+        if not self.has_kernel:
+            files.append(self.outputs.kernel)
+        # Who holds the lock knows that no other writes.
+        own = [self.outputs.record, self.outputs.losses, self.outputs.checkpoint, *files]
+        for file in own:
+            for leftover in self.run.leftovers.get(file.name, []):
+                leftover.unlink(missing_ok=True)
         if self.options.overwrite:
             finished, checkpoint = False, None
             self.outputs.checkpoint.unlink(missing_ok=True)
         else:
-            finished, checkpoint = find_progress(self.outputs, self.settings, self.files)
+            finished, checkpoint = find_progress(self.outputs, self.settings, files)
         if finished:
-            say(f"{self.outputs.name}: done before with these settings, skipped")
-        else:
-            options = self.options
-            check_arguments(self.blurry, self.kernel_size, options.recipe, options.save_frequency)
+            log.info("%s: done before with these settings, skipped", self.outputs.name)
         return finished, checkpoint
 
     def task(self) -> Task:
         """Put together what is to be computed."""
-        return Task(
-            self.blurry,
-            self.kernel_size,
-            self.options.recipe,
-            self.options.seed,
-            self.precision,
-            self.settings,
-            self.experiment.rescue,
-            self.start if self.experiment.start else None,
-        )
+        restoration = self.experiment.start(self.path, self.restoration)
+        return Task(self.method, restoration, self.options.seed, self.settings)
 
-    def restore(self, checkpoint: bytes | None) -> None:
-        """Fit the networks under a bar, and write what they give at each save point."""
+    def callbacks(self) -> Callbacks:
+        """Give what is to be called while the image is restored."""
+        return Callbacks(self.on_machine, self.begin, self.show, self.save, self.keep, self.on_lost)
 
-        def keep(content: bytes, iterations_done: int) -> None:
-            self.keep(content, iterations_done)
-            if self.signals.received is not None:
-                raise Interrupted(self.signals.received, self.how_to_go_on())
+    def on_machine(self, machine: dict[str, Any]) -> None:
+        """Record where the image is restored, and say it where that is news."""
+        self.record |= machine
+        precisions = {stage.settings().get("precision") for stage in self.method} - {None}
+        news = " in ".join([f"on {machine['device']}", *sorted(precisions)])
+        if news != self.run.machine:
+            log.info("%s", news)
+            self.run.machine = news
 
-        try:
-            with self.signals.postponed():
-                restore(
-                    self.task(),
-                    device=self.options.device,
-                    checkpoint=checkpoint,
-                    save_every=self.options.save_frequency,
-                    on_stage=self.begin,
-                    on_save=self.save,
-                    checkpoint_due=self.checkpoint_due,
-                    on_checkpoint=keep,
-                    on_progress=self.show,
-                )
-        finally:
-            self.bar.close()
+    def begin(self, record: dict[str, Any]) -> None:
+        """Say which stage of the image begins, or goes on."""
+        name, stage, done = self.outputs.name, record["stage"], record["steps"]
+        if done:
+            self.kept = f"iteration {done} of {name} ({stage})"
+            log.info("%s: goes on from iteration %d of the %s", name, done, stage)
+        elif record.get("reason"):
+            log.info("%s: %s: %s", name, stage, record["reason"])
+        self.run.display.begin(name, stage, done, record["total"])
 
-    def start(self) -> State:
-        """Ask the script what the optimisation starts from."""
-        return self.experiment.start(self.outputs.name, self.blurry.shape, self.kernel_size)
+    def show(self, done: int, total: int, detail: str) -> None:
+        """Bring the progress forward."""
+        self.run.display.step(self.outputs.name, done, total, detail)
 
-    def begin(self, stage: Stage) -> None:
-        """Record which optimisation of the image begins, or goes on."""
-        name, self.recipe = self.outputs.name, stage.recipe
-        if stage.rescued_from:
-            self.record["rescued_from"] = stage.rescued_from
-            self.record["rescue_recipe"] = asdict(stage.recipe)
-        if stage.iterations_done:
-            self.kept = stage.iterations_done
-            say(f"{name}: goes on from iteration {stage.iterations_done}")
-        elif stage.rescued_from:
-            say(f"{name}: collapsed to black, restored again with the kernel that was found")
-        self.iterations_done = stage.iterations_done
-        if self.options.ray is None:  # where many images are in work, one bar tells of all
-            self.bar.close()
-            self.bar = iteration_bar(name, stage.recipe.num_iter, stage.iterations_done)
-
-    def show(self, done: int, loss: float) -> None:
-        """Bring the bar forward."""
-        self.iterations_done = done
-        self.bar.set_postfix_str(f"{self.recipe.loss_name(done - 1)} {loss:.5f}", refresh=False)
-        self.bar.update(done - self.bar.n)
-
-    def stands(self) -> str:
-        """Tell how far the image is."""
-        return f"{printable(self.outputs.name)} {self.iterations_done}/{self.recipe.num_iter}"
-
-    def save(self, restoration: Restoration, seconds: float) -> None:
+    def save(self, restoration: Restoration, records: list[dict[str, Any]]) -> None:
         """Write what was reached: images, kernel, networks, and the record of it."""
-        done = len(restoration.losses)
-        self.record["iterations_done"] = done
-        self.record["loss"] = self.recipe.loss_name(done - 1)
-        self.record["final_loss"] = restoration.losses[-1]
-        self.record["seconds"] = round(seconds, 2)
+        self.record["stages"] = [
+            {**record, "seconds": round(record["seconds"], 2)} for record in records
+        ]
+        self.record["seconds"] = round(sum(record["seconds"] for record in records), 2)
+        if restoration.losses:
+            self.record["iterations_done"] = len(restoration.losses)
+            self.record["loss"] = restoration.loss_names[-1]
+            self.record["final_loss"] = restoration.losses[-1]
+        images = self.experiment.render(self.photograph, restoration)
+        networks = self.networks(restoration)
+        kernels = {} if self.has_kernel or restoration.kernel is None else {"_k.png"}
+        self.record["files"] = sorted({*images, *networks, *kernels})
         # The record goes first, and says that the result is not finished: whenever the run is
         # killed, no record calls files finished that are not there yet.
         write_json(self.outputs.record, self.record)
-        for suffix, image in self.experiment.render(self.photograph, restoration).items():
-            write_whole(self.outputs.file(suffix), image)
-        if "kernel" not in self.given:
+        for suffix, content in {**images, **networks}.items():
+            write_whole(self.outputs.file(suffix), content)
+        if kernels:
             write_png(self.outputs.kernel, scale_kernel(restoration.kernel))
-        for letter in self.experiment.networks:
-            network = {"x": restoration.gx, "k": restoration.gk}[letter]
-            if not isinstance(network, KnownKernel):
-                path = self.outputs.file(f"_{letter}net.pth")
-                write_network(path, network, self.blurry.shape, self.settings)
-        write_losses(self.outputs.losses, restoration.losses, self.recipe)
+        if restoration.losses:
+            write_losses(self.outputs.losses, restoration.loss_names, restoration.losses)
 
-    def checkpoint_due(self) -> bool:
-        """Tell whether it is time for a checkpoint, or a signal has come."""
-        elapsed = time.monotonic() - self.last_checkpoint
-        return elapsed >= self.options.checkpoint_seconds or self.signals.received is not None
+    def networks(self, restoration: Restoration) -> dict[str, bytes]:
+        """Give the contents of the networks' files, by the suffixes of their names."""
+        if not self.experiment.saves_networks:
+            return {}
+        contents = {}
+        shape = restoration.blurry.shape
+        if isinstance(restoration.gx, SkipNetwork):
+            settings = {**self.settings, **restoration.gx.arguments}
+            contents["_xnet.pth"] = network_content(restoration.gx, shape, settings)
+            if isinstance(restoration.gk, KernelNetwork):
+                contents["_knet.pth"] = network_content(restoration.gk, shape, settings)
+        return contents
 
-    def keep(self, checkpoint: bytes, iterations_done: int) -> None:
-        """Write a checkpoint."""
+    def keep(self, checkpoint: bytes, record: dict[str, Any]) -> None:
+        """Write a checkpoint, and end the work if a signal asked for it."""
+        done, name = record["steps"], self.outputs.name
         try:
             write_whole(self.outputs.checkpoint, checkpoint)
-            self.kept, self.keeps = iterations_done, True
+            self.kept, self.keeps = f"iteration {done} of {name} ({record['stage']})", True
         except OSError as error:  # the work itself is unharmed
             if self.keeps:
-                say(f"{self.outputs.name}: no checkpoint at iteration {iterations_done}: {error}")
+                log.warning("%s: no checkpoint at iteration %d: %s", name, done, error)
             self.keeps = False
-        self.last_checkpoint = time.monotonic()
+        signals = self.run.signals
+        if signals.received is not None and self.run.pool.stops_in_order:
+            raise Interrupted(signals.received, self.how_to_go_on())
+
+    def on_lost(self) -> bytes | None:
+        """Say that the image's worker died, and give the checkpoint for another."""
+        log.warning("%s: its worker died; another takes over", self.outputs.name)
+        return self.find_start()[1]
 
     def how_to_go_on(self) -> str:
         """Tell what a run does after this one was interrupted."""
         if self.kept is None:
             return f"the same command starts {self.outputs.name} over"
         command = "the same command" + " without --overwrite" * self.options.overwrite
-        return f"{command} goes on from iteration {self.kept} of {self.outputs.name}"
+        return f"{command} goes on from {self.kept}"
 
     def finish(self) -> None:
         """Record that the results are complete, and say so."""
         self.record["finished"] = True
         write_json(self.outputs.record, self.record)
         self.outputs.checkpoint.unlink(missing_ok=True)
-        say(
-            "{}: {iterations_done} iterations in {seconds:.0f} s, {loss} {final_loss:.5f}".format(
-                self.outputs.name, **self.record
-            )
-        )
+        name, seconds = self.outputs.name, self.record["seconds"]
+        if "final_loss" in self.record:
+            done, loss = self.record["iterations_done"], self.record["loss"]
+            final = self.record["final_loss"]
+            log.info("%s: %d iterations in %.0f s, %s %.5f", name, done, seconds, loss, final)
+        else:
+            log.info("%s: restored in %.0f s", name, seconds)

@@ -1,6 +1,5 @@
-"""What stands at the end of a run: the table, the picture, and what failed."""
+"""The summary at the end of a run: the table, the picture, and what failed."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,14 @@ import numpy as np
 from datasets.catalog import find_truth
 from statistic.metrics import comp_upto_shift
 from utils.errors import DataError, describe, printable
+from utils.images.files import read_json
 from utils.images.reading import read_gray, read_image
+from utils.log import log
 from utils.runs.experiment import Experiment
-from utils.runs.overview import MOST_ROWS, Panels, draw_overview, shrink
+from utils.runs.options import Options
+from utils.runs.overview import MAX_ROWS, Panels, draw_overview, shrink
 from utils.runs.results import Outputs
 from utils.tables import format_table
-from utils.terminal.options import Options
-from utils.terminal.progress import say
 
 
 def report(
@@ -43,16 +43,17 @@ def report(
             rows.append([path.stem, "in work elsewhere"])
             continue
         try:
-            record, panel = look_at(path, options, experiment)
+            record, panel = read_result(path, options, experiment)
         except Exception as error:  # whatever one image's fault, the others are reported
-            say(f"{path.stem}: not in the table: {describe(error)}")
+            log.warning("%s: not in the table: %s", path.stem, describe(error))
             rows.append([path.stem])
             continue
-        rows.append([path.stem, f"{record['seconds']:.0f}", f"{record['final_loss']:.5f}"])
+        loss = f"{record['final_loss']:.5f}" if "final_loss" in record else ""
+        rows.append([path.stem, f"{record['seconds']:.0f}", loss])
         if panel.before and panel.after:
             scores.append([*panel.before, *panel.after])
             rows[-1] += format_scores(scores[-1])
-        if len(panels) < MOST_ROWS:
+        if len(panels) < MAX_ROWS:
             panels.append(panel)
 
     if len(scores) > 1:
@@ -67,12 +68,14 @@ def report(
             draw_overview(picture, panels)
             print(f"picture: {printable(str(picture))}")
         except Exception as error:  # the results are there, with or without a picture
-            say(f"no picture: {describe(error)}")
+            log.warning("no picture: %s", describe(error))
     for name, reason in failures.items():
         print(printable(f"failed: {name}: {reason}"))
 
 
-def look_at(path: Path, options: Options, experiment: Experiment) -> tuple[dict[str, Any], Panels]:
+def read_result(
+    path: Path, options: Options, experiment: Experiment
+) -> tuple[dict[str, Any], Panels]:
     """Read what a run has made of an image, and score it where its truth is there.
 
     Parameters
@@ -91,9 +94,9 @@ def look_at(path: Path, options: Options, experiment: Experiment) -> tuple[dict[
     Panels
         Its pictures and scores.
     """
-    luma = experiment.luma_range.luminance
+    luma = experiment.luma.luminance
     outputs = Outputs(options.save_path, path.stem)
-    record = json.loads(outputs.record.read_text())
+    record = read_json(outputs.record)
     blurry, restored = read_image(path), read_image(outputs.image)
     truth, before, after = None, None, None
     if truth_path := find_truth(path):
@@ -102,10 +105,10 @@ def look_at(path: Path, options: Options, experiment: Experiment) -> tuple[dict[
             before = comp_upto_shift(luma(blurry), luma(truth))[:2]
             after = comp_upto_shift(luma(restored), luma(truth))[:2]
         except (DataError, OSError, ValueError) as error:
-            say(f"{path.stem}: not scored: {describe(error)}")
+            log.warning("%s: not scored: %s", path.stem, describe(error))
     if experiment.color_suffix and outputs.file(experiment.color_suffix).is_file():
         restored = read_image(outputs.file(experiment.color_suffix))
-    kernel = read_gray(experiment.given(path.stem).get("kernel", outputs.kernel))
+    kernel = read_gray(experiment.files(path.stem).get("kernel", outputs.kernel))
     blurry, restored = shrink(blurry), shrink(restored)
     truth = None if truth is None else shrink(truth)
     return record, Panels(path.stem, blurry, restored, truth, kernel, before, after)

@@ -4,70 +4,19 @@ import argparse
 import fnmatch
 import importlib.util
 import math
+import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from utils.engine.deblur import choose_device
-from utils.engine.precision import PRECISIONS, choose_precision
-from utils.engine.recipe import REPRODUCE, Recipe, recipes
+from utils.engine.methods import change_recipes
+from utils.engine.recipe import PRECISIONS
+from utils.engine.stage import Method
 from utils.errors import DataError
 from utils.images.reading import list_images
+from utils.runs.options import LOCAL, Options
 from utils.terminal.program import Parser
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a command line asks for.
-
-    Parameters
-    ----------
-    images : list of Path
-        The blurry images, in order.
-    save_path : Path
-        Folder of the results.
-    recipe_name : str
-        The recipe's name.
-    recipe : Recipe
-        The recipe, with the length and the weight that were asked for.
-    kernel_size : tuple of int or None
-        Height and width for all images; None where each image's name decides.
-    save_frequency : int
-        Iterations from one refreshing of the results to the next.
-    checkpoint_seconds : float
-        Seconds from one checkpoint of an image in work to the next.
-    seed : int
-        The random seed.
-    device : str
-        A device that is there (see `utils.engine.deblur.choose_device`).
-    precision : str
-        ``fp32``, ``tf32`` or ``bf16`` (see `utils.engine.precision.choose_precision`).
-    ray : str or None
-        Address of the Ray cluster that computes (see `utils.runs.cluster.Cluster`); None where this
-        process does.
-    gpus_per_image : float
-        How much of a GPU of the cluster one image takes.
-    overwrite : bool
-        Whether what is there is restored again, from the start, with whatever settings it was made.
-    given : argparse.Namespace
-        The command line as it was given, for the options that a script adds.
-    """
-
-    images: list[Path]
-    save_path: Path
-    recipe_name: str
-    recipe: Recipe
-    kernel_size: tuple[int, int] | None
-    save_frequency: int
-    checkpoint_seconds: float
-    seed: int
-    device: str
-    precision: str
-    ray: str | None
-    gpus_per_image: float
-    overwrite: bool
-    given: argparse.Namespace
+from utils.terminal.progress import show_messages
 
 
 def parse_options(
@@ -76,10 +25,10 @@ def parse_options(
     *,
     data_path: str,
     save_path: str,
-    recipe: Recipe,
+    methods: dict[str, Method],
     where_to_get: str,
     add_options: Callable[[Parser], None] | None = None,
-) -> Options:
+) -> tuple[Options, argparse.Namespace]:
     """Read a script's command line and look up the images that it names.
 
     Parameters
@@ -90,8 +39,8 @@ def parse_options(
         The script's docstring, which becomes its ``--help``.
     data_path, save_path : str
         The script's default folders.
-    recipe : Recipe
-        The script's default recipe.
+    methods : dict of str to tuple of Stage
+        The methods that the script offers, by their names; the first is its default.
     where_to_get : str
         How to get the images; said where the default folder is missing or empty.
     add_options : callable, optional
@@ -101,6 +50,8 @@ def parse_options(
     -------
     Options
         With at least one image.
+    Namespace
+        What the command line says for the script's own options.
 
     Raises
     ------
@@ -109,9 +60,10 @@ def parse_options(
     SystemExit
         If the command is wrong (status 2), or asks for ``--help``.
     """
-    choices = recipes(recipe)
+    show_messages()
+    default = next(iter(methods))
     parser = Parser(description)
-    parser.usage = "%(prog)s [options]"  # all of which are told below; help shall fit a screen
+    parser.usage = "%(prog)s [options]"  # each of which has its line below
     parser.add_argument(
         "--data_path",
         nargs="+",
@@ -124,7 +76,12 @@ def parse_options(
     )
     parser.add_argument("--only", metavar="GLOB", help="restore only the names that match")
     parser.add_argument(
-        "--recipe", choices=choices, default="default", help="the schedule (default)"
+        "--method",
+        "--recipe",
+        choices=methods,
+        default=default,
+        metavar="NAME",
+        help=f"{', '.join(methods)} (%(default)s)",
     )
     parser.add_argument(
         "--num_iter", type=int, metavar="N", help="change the length, and nothing else"
@@ -160,14 +117,22 @@ def parse_options(
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="fp32" if recipe == REPRODUCE else "auto",
         metavar="NAME",
-        help="of Gx: auto, fp32, tf32 or bf16 (%(default)s)",
+        help="of Gx: auto, fp32, tf32 or bf16 (the method's)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="restore N images side by side (one a core, as memory allows)",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="of each image (1; of a single image all cores)"
     )
     parser.add_argument(
         "--ray",
         nargs="?",
-        const="local",
+        const=LOCAL,
         metavar="ADDRESS",
         help="compute on a Ray cluster, or all of this machine",
     )
@@ -183,7 +148,7 @@ def parse_options(
 
     if "" in (given.save_path, *given.data_path):
         parser.error("--save_path and --data_path: must not be empty")
-    for option in ("num_iter", "save_frequency"):
+    for option in ("num_iter", "save_frequency", "workers", "threads"):
         value = getattr(given, option)
         if value is not None and value < 1:
             parser.error(f"--{option} {value}: must be 1 or more")
@@ -200,19 +165,6 @@ def parse_options(
         if any(size < 3 or size % 2 == 0 for size in given.kernel_size):
             parser.error(f"--kernel_size {shown}: must be odd and 3 or more")
     check_cluster_options(given, parser)
-    try:
-        device = choose_device(given.device)
-    except ValueError as error:
-        parser.error(f"--device: {error}")
-    try:
-        precision = given.precision
-        if given.ray is None:
-            precision = choose_precision(precision, device)
-        elif precision == "auto":
-            precision = "fp32"  # the same for all machines of the cluster, whatever they are
-    except ValueError as error:
-        parser.error(f"--precision: {error}")
-
     remedy = where_to_get if given.data_path == [data_path] else "give another --data_path"
     images = find_images(given.data_path, given.only, remedy)
     for image in images:
@@ -220,28 +172,51 @@ def parse_options(
             parser.error(
                 f"--save_path {given.save_path}: holds the blurry image {image.name}; give another"
             )
-    recipe = choices[given.recipe]
-    changes = {
-        option: getattr(given, option)
-        for option in ("num_iter", "tv_weight")
-        if getattr(given, option) is not None
-    }
-    return Options(
+    device, auto_precision = choose_machine(given, parser)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = given.workers or (cores or 1 if device == "cpu" else 1)
+    options = Options(
         images=images,
         save_path=Path(given.save_path),
-        recipe_name=given.recipe,
-        recipe=replace(recipe, **changes),
+        method_name=given.method,
+        method=change_recipes(
+            methods[given.method],
+            num_iter=given.num_iter,
+            tv_weight=given.tv_weight,
+            precision=given.precision,
+        ),
+        auto_precision=auto_precision,
         kernel_size=(given.kernel_size[0], given.kernel_size[-1]) if given.kernel_size else None,
         save_frequency=given.save_frequency,
         checkpoint_seconds=given.checkpoint_seconds,
         seed=given.seed,
-        device=given.device,
-        precision=precision,
+        device=device,
+        workers=min(workers, len(images)),
+        # Always one where there are several images: the bits depend on it.
+        threads=given.threads or (1 if len(images) > 1 and device == "cpu" else None),
         ray=given.ray,
         gpus_per_image=given.gpus_per_image or 1,
         overwrite=given.overwrite,
-        given=given,
     )
+    return options, given
+
+
+def choose_machine(given: argparse.Namespace, parser: Parser) -> tuple[str, str]:
+    """Find the device that a command line asks for, and what ``auto`` precision means there."""
+    from utils.engine.deblur import choose_device  # these bring PyTorch, which takes seconds
+    from utils.engine.precision import choose_precision
+
+    try:
+        device = choose_device(given.device)
+    except ValueError as error:
+        parser.error(f"--device: {error}")
+    if given.ray is not None:
+        return given.device, "fp32"  # on all machines of the cluster, whatever they are
+    try:
+        choose_precision(given.precision or "fp32", device)
+    except ValueError as error:
+        parser.error(f"--precision: {error}")
+    return str(device), choose_precision("auto", device)
 
 
 def check_cluster_options(given: argparse.Namespace, parser: Parser) -> None:
@@ -252,7 +227,9 @@ def check_cluster_options(given: argparse.Namespace, parser: Parser) -> None:
         if given.gpus_per_image is not None:
             parser.error("--gpus_per_image: needs --ray")
         return
-    if given.ray not in ("local", "auto") and not re.fullmatch(r"[^:/]+:\d+", given.ray):
+    if given.workers is not None or given.threads is not None:
+        parser.error("--workers, --threads: not with --ray, which gives each image one core")
+    if given.ray not in (LOCAL, "auto") and not re.fullmatch(r"[^:/]+:\d+", given.ray):
         parser.error(f"--ray {given.ray}: is none of HOST:PORT, auto, and no address at all")
     if given.device not in ("auto", "cpu"):
         parser.error(f"--device {given.device}: with --ray, Ray chooses the GPU; give auto or cpu")
@@ -317,3 +294,34 @@ def find_images(paths: list[str], only: str | None, where_to_get: str) -> list[P
                 "each with its own --save_path"
             )
     return images
+
+
+def model_options(model_path: str) -> Callable[[Parser], None]:
+    """Make what adds the options about networks to a command line.
+
+    Parameters
+    ----------
+    model_path : str
+        The default folder of networks.
+
+    Returns
+    -------
+    callable
+        For `parse_options`; it also has the results refreshed in every iteration.
+    """
+
+    def add_options(parser: Parser) -> None:
+        parser.set_defaults(save_frequency=1)
+        parser.add_argument(
+            "--model_path",
+            default=model_path,
+            metavar="FOLDER",
+            help=f"the networks, NAME_xnet.pth and NAME_knet.pth ({model_path})",
+        )
+        parser.add_argument(
+            "--export",
+            metavar="FOLDER",
+            help="also write the networks here, for torch.load(..., weights_only=True)",
+        )
+
+    return add_options

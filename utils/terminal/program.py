@@ -14,6 +14,7 @@ from functools import partial
 from typing import NoReturn
 
 from utils.errors import DataError, Interrupted, UsageError, describe, printable
+from utils.terminal.progress import show_messages
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +47,8 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
         its output is not read to the end, it ends without a word and with status 1.
     """
     program = os.path.basename(sys.argv[0])
+    open_closed_streams()
+    show_messages()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the output's encoding lacks is no reason to end without the table.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -69,3 +72,17 @@ def run_program(main: Callable[[list[str]], int]) -> NoReturn:
         sys.exit(status)
     print(f"{program}: error: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def open_closed_streams() -> None:
+    """Open the null device in the place of standard streams that are closed (as by ``2>&-``).
+
+    Else the next file that is opened would take a stream's number, and get its messages.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115

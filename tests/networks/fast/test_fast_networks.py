@@ -1,4 +1,4 @@
-"""The pieces of Gx that are computed in another way than they are meant, against the plain way."""
+"""The fast network against the plain one: the whole, and each piece by itself."""
 
 import copy
 
@@ -7,24 +7,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.grad import conv2d_weight
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.baseline import image
-from networks.fast.activated import SlicedActivatedConv, activate, sliced_activated_conv
+from networks.fast.activated import SlicedNormActConv, norm_act, sliced_norm_act_conv
 from networks.fast.convolution import (
     Convolution,
-    StuffingConvolution,
+    TransposedConvolution,
     conv2d,
+    conv_transpose2d,
     filter_gradient,
-    stuffing_conv2d,
 )
+from networks.fast.skip import fast_forward
 from networks.fast.upsampled import (
     AddEdges,
     BorderStrips,
     Smoothing,
     UpsampledMoments,
-    fast_joined_conv,
+    fast_upsample_concat_conv,
+    upsample_concat_conv,
 )
-from networks.skip import SkipNetwork, conv
+from networks.skip import NonLocalBlock, SkipNetwork, conv
 
 SIZES = [(9, 12), (8, 11), (10, 10), (13, 9), (2, 3)]
 
@@ -60,29 +62,29 @@ def assert_same(fast, plain, maps, modules) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_joined_conv(height, width):
+def test_upsample_concat_conv(height, width):
     def plain(skipped, low, norm, layer):
         enlarged = F.interpolate(low, scale_factor=2, mode="bilinear")[:, :, :height, :width]
         return layer(norm(torch.cat([skipped, enlarged], dim=1)))
 
     maps = random_map(1, 3, height, width), random_map(1, 4, (height + 1) // 2, (width + 1) // 2)
     modules = [random_norm(7), conv(7, 5, 3).double()]
-    assert_same(fast_joined_conv, plain, maps, modules)
+    assert_same(fast_upsample_concat_conv, plain, maps, modules)
 
 
 @pytest.mark.parametrize("out_channels", [1, 5])
 @pytest.mark.parametrize("slice_length", [2**19, 36])
-def test_activated_conv(monkeypatch, out_channels, slice_length):
+def test_norm_act_conv(monkeypatch, out_channels, slice_length):
     monkeypatch.setattr("networks.fast.activated.SLICE", slice_length)
 
     def plain(x, norm, layer):
         return layer(F.leaky_relu(norm(x), 0.2))
 
     modules = [random_norm(4), conv(4, out_channels, 1).double()]
-    assert_same(sliced_activated_conv, plain, [random_map(1, 4, 7, 9)], modules)
+    assert_same(sliced_norm_act_conv, plain, [random_map(1, 4, 7, 9)], modules)
 
 
-def test_activated_conv_in_bfloat16():
+def test_norm_act_conv_in_bfloat16():
     """As far from the exact numbers as the plain way in bfloat16 is, or nearer."""
     torch.manual_seed(0)
     x, norm, layer = random_map(1, 8, 20, 30), random_norm(8), conv(8, 5, 1).double()
@@ -100,18 +102,18 @@ def test_activated_conv_in_bfloat16():
         return torch.cat([v.double().flatten() for v in (result, *gradients)])
 
     def plain(x, norm, layer):
-        return layer(activate(x, norm))
+        return layer(norm_act(x, norm))
 
     exact = values(plain, torch.double)
-    error = (values(sliced_activated_conv, torch.bfloat16) - exact).norm()
+    error = (values(sliced_norm_act_conv, torch.bfloat16) - exact).norm()
     assert error < 1.2 * (values(plain, torch.bfloat16) - exact).norm() < 0.05 * exact.norm()
 
 
-def test_activated_conv_leaves_its_input_as_it_was():
+def test_norm_act_conv_leaves_its_input_as_it_was():
     x = random_map(1, 4, 5, 6)
     before = x.detach().clone()
     modules = random_norm(4), conv(4, 3, 1).double()
-    sliced_activated_conv(x, *modules).sum().backward()
+    sliced_norm_act_conv(x, *modules).sum().backward()
     assert torch.equal(x, before)
 
 
@@ -136,13 +138,13 @@ def test_convolution(positions, height, width, stride):
     assert_same(fast, plain, [x], [layer])
 
 
-@pytest.mark.parametrize("cut", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("output_padding", [(0, 0), (1, 0), (0, 1), (1, 1)])
 @pytest.mark.parametrize(("height", "width"), [(5, 6), (1, 4), (4, 1)])
-def test_stuffing_convolution(positions, height, width, cut):
-    layer = nn.ConvTranspose2d(3, 4, 3, 2, padding=1, output_padding=cut, bias=False).double()
+def test_transposed_convolution(positions, height, width, output_padding):
+    layer = nn.ConvTranspose2d(3, 4, 3, 2, 1, output_padding, bias=False).double()
 
     def fast(x, layer):
-        return StuffingConvolution.apply(x, layer.weight, cut)
+        return TransposedConvolution.apply(x, layer.weight, output_padding)
 
     def plain(x, layer):
         return layer(x)
@@ -159,8 +161,8 @@ def test_convolutions_of_every_processor(monkeypatch, capability):
     y = conv2d(x, weight, bias.double())
     assert (type(y.grad_fn).__name__ == "ConvolutionBackward") == (capability == "AVX2")
     assert torch.equal(y, F.conv2d(x, weight, bias.double()))
-    y = stuffing_conv2d(x, weight.transpose(0, 1), (1, 0))
-    assert (type(y.grad_fn).__name__ == "StuffingConvolutionBackward") == (capability == "AVX2")
+    y = conv_transpose2d(x, weight.transpose(0, 1), (1, 0))
+    assert (type(y.grad_fn).__name__ == "TransposedConvolutionBackward") == (capability == "AVX2")
     with torch.autocast("cpu", torch.bfloat16):
         y = conv2d(x.float(), weight.float(), bias)
     assert y.dtype == torch.bfloat16
@@ -180,7 +182,7 @@ def test_gradients_by_differences():
     filters, bias = torch.randn(3, 2, 3, 3).double().requires_grad_(), torch.ones(3).double()
     assert torch.autograd.gradcheck(Convolution.apply, (x, filters, bias.requires_grad_(), 2))
     assert torch.autograd.gradcheck(
-        StuffingConvolution.apply, (low, filters.mT.transpose(0, 1), (1, 0))
+        TransposedConvolution.apply, (low, filters.mT.transpose(0, 1), (1, 0))
     )
     assert torch.autograd.gradcheck(lambda low: UpsampledMoments.apply(low, 5, 8), low)
     edges = [random_map(1, 2, 1, 5), random_map(1, 2, 1, 5)]
@@ -191,13 +193,53 @@ def test_gradients_by_differences():
     def statistics_as_functions(x, gamma, beta, weight, bias):
         mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
         rstd = (variance + 1e-5).rsqrt()
-        return SlicedActivatedConv.apply(
+        return SlicedNormActConv.apply(
             x, gamma, beta, mean.detach(), rstd.detach(), weight, bias, x.dtype
         )
 
     assert torch.autograd.gradcheck(
         statistics_as_functions, (x, norm.weight, norm.bias, layer.weight, layer.bias)
     )
+
+
+def plain_and_fast(channels: int, scales: int = 5) -> tuple[SkipNetwork, SkipNetwork]:
+    """Make two equal networks, the second laid out as the optimisation does."""
+    gx = SkipNetwork(channels=channels, scales=scales)
+    # At the start the non-local blocks' last normalisation is zero and hides what lies before it.
+    for module in gx.modules():
+        if isinstance(module, NonLocalBlock):
+            nn.init.normal_(module.norm.weight)
+    return gx, copy.deepcopy(gx).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("channels", "capability"), [(8, "AVX2"), (32, "AVX512"), (64, "AVX2"), (128, "AVX512")]
+)
+@pytest.mark.parametrize(
+    ("scales", "size"),
+    [(1, (33, 33)), (2, (34, 47)), (3, (40, 33)), (4, (37, 50)), (5, (33, 33)), (5, (47, 62))],
+)
+def test_whole_network(monkeypatch, channels, capability, scales, size):
+    """Image, every gradient and the running statistics, in float64."""
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    torch.manual_seed(0)
+    networks = [gx.double() for gx in plain_and_fast(channels, scales)]
+    zx = torch.rand(1, 8, *size).double().requires_grad_()
+    weights = torch.randn(1, 1, *size).double()
+    images, gradients = [], []
+    for gx, forward in zip(networks, (SkipNetwork.forward, fast_forward), strict=True):
+        images.append(forward(gx, zx))
+        gradients.append(torch.autograd.grad(images[-1], [zx, *gx.parameters()], weights))
+    assert torch.allclose(*images, rtol=1e-10, atol=0)
+    total = torch.stack([gradient.norm() for gradient in gradients[0]]).norm()
+    names = ["zx", *(name for name, _ in networks[0].named_parameters())]
+    for name, of_plain, of_fast in zip(names, *gradients, strict=True):
+        # A bias before a normalisation has no gradient but rounding errors.
+        size_of_gradient = max(of_plain.norm(), 1e-3 * total)
+        assert (of_fast - of_plain).norm() < 1e-10 * size_of_gradient, name
+    of_plain, of_fast = (dict(gx.named_buffers()) for gx in networks)
+    for name, buffer in of_plain.items():
+        assert torch.allclose(of_fast[name].double(), buffer.double(), rtol=1e-10), name
 
 
 @pytest.mark.parametrize("size", [(33, 40), (47, 61)])
@@ -209,9 +251,10 @@ def test_whole_network_in_float32(size):
     zx = 0.1 * torch.rand(1, 8, *size)
     weights = torch.randn(1, 1, *size)
     images, gradients = [], []
-    for gx, compute in zip(networks, (SkipNetwork.forward, image, image), strict=True):
+    forwards = fast_forward, SkipNetwork.forward, SkipNetwork.forward
+    for gx, forward in zip(networks, forwards, strict=True):
         dtype = gx.output.weight.dtype
-        result = compute(gx, zx.to(dtype))
+        result = forward(gx, zx.to(dtype))
         of_weights = torch.autograd.grad(result, list(gx.parameters()), weights.to(dtype))
         images.append(result.detach().double())
         gradients.append(torch.cat([gradient.double().flatten() for gradient in of_weights]))
@@ -220,7 +263,50 @@ def test_whole_network_in_float32(size):
         assert (of_plain - exact).norm() < 1e-2 * exact.norm()
 
 
-def test_activate_is_leaky():
+@torch.no_grad()
+def test_whole_network_in_bfloat16():
+    torch.manual_seed(0)
+    plain, fast = plain_and_fast(16)
+    zx = torch.rand(1, 8, 47, 62)
+    exact = plain(zx)
+    with torch.autocast("cpu", torch.bfloat16):
+        image = fast_forward(fast, zx)
+    assert image.dtype == torch.float32
+    assert 0 < (image - exact).norm() < 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_other_devices_take_plain_operations(height, width):
+    """Shapes only: the meta device stands for CUDA."""
+    skipped = torch.rand(1, 3, height, width, device="meta")
+    low = torch.rand(1, 4, (height + 1) // 2, (width + 1) // 2, device="meta")
+    x = upsample_concat_conv(skipped, low, nn.BatchNorm2d(7).to("meta"), conv(7, 5, 3).to("meta"))
+    assert x.shape == (1, 5, height, width)
+
+
+class LargestResult(TorchDispatchMode):
+    """Notes the size of the largest tensor that any operation gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(value, torch.Tensor):
+                self.numbers = max(self.numbers, value.numel())
+        return result
+
+
+def test_long_maps_need_no_matrix_of_their_length():
+    """The maps are 16 x 4096 and smaller; upsampling as a matrix would be 4096 x 2048."""
+    skipped, low = random_map(1, 2, 16, 4096), random_map(1, 2, 8, 2048)
+    modules = random_norm(4), conv(4, 2, 3).double()
+    with LargestResult() as largest:
+        fast_upsample_concat_conv(skipped, low, *modules).sum().backward()
+    assert 2 * 16 * 4096 <= largest.numbers < 2 * 2 * 16 * 4096
+
+
+def test_norm_act_is_leaky():
     x = random_map(1, 3, 6, 5)
     norm = random_norm(3)
-    assert torch.equal(activate(x, norm), F.leaky_relu(norm(x), 0.2))
+    assert torch.equal(norm_act(x, norm), F.leaky_relu(norm(x), 0.2))

@@ -1,7 +1,7 @@
 """The authors' networks as their files hold them: nested anonymous modules that can run.
 
-It runs under PyTorch 1.0 and Python 3.7 as well, with which tests/data/make_pytorch_1_0.py writes
-files as old as the authors'. The structure is that of SPEC sections 2 and 7; only the classes'
+It runs under PyTorch 1.0 and Python 3.7 as well, with which data/make_pytorch_1_0.py writes files
+as old as the authors'. The structure is that of SPEC sections 2 and 7; only the classes'
 names and attributes matter, since that is all that a pickle keeps.
 """
 

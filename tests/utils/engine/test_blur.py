@@ -1,5 +1,8 @@
 """The forward model against SciPy."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,9 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from scipy.signal import correlate2d
 
-from utils.engine.blur import FourierBlur, blur, crop_registered, crop_to_blurry
+from tests.conftest import ROOT
+from utils.engine.blur import blur, fourier_blur
+from utils.images.kernels import crop_registered, crop_to_blurry
 
 
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 11), (17, 7)])
@@ -58,7 +63,7 @@ def test_fourier_blur_equals_the_direct_one(kernel_size):
     sharp = torch.rand(1, 1, *size, requires_grad=True)
     kernel = torch.rand(1, 1, *kernel_size)
     kernel = (kernel / kernel.sum()).requires_grad_()
-    direct, fourier = F.conv2d(sharp, kernel), FourierBlur.apply(sharp, kernel)
+    direct, fourier = F.conv2d(sharp, kernel), fourier_blur(sharp, kernel)
     assert torch.allclose(fourier, direct, atol=1e-5)
     assert torch.equal(blur(sharp, kernel), fourier)  # on the CPU
 
@@ -76,4 +81,9 @@ def test_fourier_blur_equals_the_direct_one(kernel_size):
 def test_fourier_blur_gradient():
     sharp = torch.rand(1, 1, 9, 12, dtype=torch.double, requires_grad=True)
     kernel = torch.rand(1, 1, 5, 6, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(FourierBlur.apply, (sharp, kernel))
+    assert torch.autograd.gradcheck(fourier_blur, (sharp, kernel))
+
+
+def test_the_forward_model_needs_no_image_library():
+    program = "import sys, utils.engine.blur; sys.exit(bool({'cv2', 'PIL'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.networks.golden import set_golden_weights
-from utils.engine.blur import blur, crop_to_blurry
+from utils.engine.blur import blur
 from utils.engine.deblur import State, choose_device, deblur, draw_start
-from utils.engine.recipe import LEVIN
+from utils.engine.methods import LEVIN
+from utils.images.kernels import crop_to_blurry
 from utils.images.reading import read_gray
 
 TINY = replace(LEVIN, num_iter=6, channels=4, scales=2, mse_iterations=3, milestones=(2, 4))

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,10 +14,12 @@ import selfdeblur_levin
 from tests.conftest import ROOT
 from tests.pictures import picture, put
 from tests.runs import options, results_of
-from utils.engine.checkpoint import CheckpointError, pack_checkpoint, resume, unpack_checkpoint
-from utils.engine.deblur import Restoration, deblur, draw_start
-from utils.engine.recipe import LEVIN, NONBLIND
+from utils.engine.checkpoint import CheckpointError, pack_checkpoint, unpack_checkpoint
+from utils.engine.deblur import deblur
+from utils.engine.methods import LEVIN, NONBLIND
 from utils.engine.restore import Task, restore
+from utils.engine.stage import Restoration, Stage
+from utils.engine.stages.fit import ImageFit, JointFit
 from utils.errors import Interrupted
 from utils.runs.interrupt import Signals
 
@@ -42,6 +44,7 @@ class StopError(Exception):
 
 def assert_same_bits(first: Restoration, second: Restoration):
     assert first.losses == second.losses
+    assert first.loss_names == second.loss_names
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(first.kernel, second.kernel)
     for name in ("gx", "gk"):
@@ -50,12 +53,16 @@ def assert_same_bits(first: Restoration, second: Restoration):
         assert all(torch.equal(tensors[key], others[key]) for key in tensors)
 
 
-def checkpoints(task, at, earlier=None):
-    """Run until so many iterations are done, and give the checkpoint."""
+def task_of(blurry, *stages):
+    return Task(stages, Restoration(blurry, (5, 3)))
+
+
+def checkpoint_at(task, stage, step, earlier=None):
+    """Run until so many steps of a stage are done, and give the checkpoint."""
     kept = []
 
-    def keep(content, done):
-        if done == at:
+    def keep(content, record):
+        if (record["stage"], record["steps"]) == (stage, step):
             kept.append(content)
             raise StopError
 
@@ -68,54 +75,114 @@ def checkpoints(task, at, earlier=None):
 
 @pytest.mark.parametrize("stops", [[1], [3], [5, 6, 7], [9], [11], list(range(1, 12))])
 def test_resumed_at_any_iteration_it_ends_with_the_same_bits(blurry, uninterrupted, stops):
-    task = Task(blurry, (5, 3), TINY, 0, "fp32", {})
+    task = task_of(blurry, JointFit(TINY))
     checkpoint = None
     for stop in stops:
-        checkpoint = checkpoints(task, stop, checkpoint)
+        checkpoint = checkpoint_at(task, "joint fit", stop, checkpoint)
     assert_same_bits(restore(task, device="cpu", checkpoint=checkpoint), uninterrupted)
 
 
 @pytest.mark.parametrize("stop", [0, 2])
-def test_a_rescue_is_resumed(blurry, stop, monkeypatch):
-    monkeypatch.setattr("utils.engine.restore.NONBLIND", replace(NONBLIND, num_iter=5))
+def test_a_fit_after_a_collapse_is_resumed(blurry, stop, monkeypatch):
     verdicts = iter([])
-    monkeypatch.setattr("utils.engine.restore.collapsed_to_black", lambda *_: next(verdicts))
-    task = Task(blurry, (5, 3), replace(TINY, num_iter=4), 0, "fp32", {}, rescue=True)
+    monkeypatch.setattr("utils.engine.stages.fit.collapsed_to_black", lambda *_: next(verdicts))
+    remedy = replace(NONBLIND, num_iter=5, channels=8, scales=3)
+    task = task_of(
+        blurry, JointFit(replace(TINY, num_iter=4)), ImageFit(remedy, only_if_black=True)
+    )
     verdicts = iter([True, False])
     expected = restore(task, device="cpu")
+    assert len(expected.losses) == 4 + 5
 
-    kept = []
-
-    def keep(content, done):
-        if unpack_checkpoint(content).rescued_from and done == stop:
-            kept.append(content)
-            raise StopError
-
-    verdicts = iter([True, False])
-    with pytest.raises(StopError):
-        restore(task, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
+    verdicts = iter([True])
+    checkpoint = checkpoint_at(task, "image fit", stop)
     stages = []
     verdicts = iter([False])
-    resumed = restore(task, device="cpu", checkpoint=kept[0], on_stage=stages.append)
+    resumed = restore(
+        task,
+        device="cpu",
+        checkpoint=checkpoint,
+        on_stage=lambda record: stages.append(dict(record)),
+    )
     assert_same_bits(resumed, expected)
     assert len(stages) == 1
-    assert stages[0].iterations_done == stop
-    assert stages[0].rescued_from["fault"] == "collapsed to black"
-    assert stages[0].rescued_from["iterations_done"] == 4
+    assert stages[0]["stage"] == "image fit"
+    assert stages[0]["steps"] == stop
+    assert "collapsed to black" in stages[0]["reason"]
+
+
+@dataclass(frozen=True)
+class Smooth(Stage):
+    """A stage of somebody's own: average the image with its neighbors, and soften the kernel."""
+
+    name = "smooth"
+    rounds: int = 3
+
+    def run(self, restoration, work):
+        done, sharp = 0, restoration.sharp
+        if work.state:
+            done, sharp = work.state["done"], work.state["sharp"]
+        while done < self.rounds:
+            sharp = sum(np.roll(sharp, shift, (0, 1)) for shift in ((0, 0), (0, 1), (1, 0))) / 3
+            done += 1
+            state = {"done": done, "sharp": sharp}
+            work.step(done, self.rounds, state=lambda state=state: state)
+        kernel = np.sqrt(restoration.kernel)
+        work.note(softened=float(kernel.sum()))
+        return replace(restoration, sharp=sharp, kernel=kernel / kernel.sum())
+
+
+THREE_STAGES = (
+    JointFit(replace(TINY, num_iter=4)),
+    Smooth(),
+    ImageFit(replace(NONBLIND, num_iter=4, channels=8, scales=3)),
+)
+
+
+@pytest.mark.parametrize(
+    ("stage", "step"),
+    [
+        ("joint fit", 2),
+        *(("smooth", step) for step in range(4)),
+        ("image fit", 0),
+        ("image fit", 3),
+    ],
+)
+def test_a_method_of_three_stages_is_resumed_in_any_of_them(blurry, stage, step):
+    task = task_of(blurry, *THREE_STAGES)
+    records = []
+
+    def note(restoration, stages):
+        records[:] = [dict(record) for record in stages]
+
+    expected = restore(task, device="cpu", on_save=note)
+    assert [(record["stage"], record["steps"]) for record in records] == [
+        ("joint fit", 4), ("smooth", 3), ("image fit", 4),
+    ]  # fmt: skip
+    softened = records[1]["softened"]
+    resumed = restore(task, device="cpu", checkpoint=checkpoint_at(task, stage, step), on_save=note)
+    assert_same_bits(resumed, expected)
+    assert [record["stage"] for record in records] == ["joint fit", "smooth", "image fit"]
+    assert records[1]["softened"] == softened
 
 
 def test_the_seconds_of_earlier_runs_count(blurry):
-    state = draw_start(blurry.shape, (5, 3), TINY)
-    checkpoint = pack_checkpoint(state, {}, seconds=1000.0, rescued_from=None)
+    checkpoint = unpack_checkpoint(checkpoint_at(task_of(blurry, JointFit(TINY)), "joint fit", 3))
+    checkpoint.records[0]["seconds"] = 1000.0
     seconds = []
-    task = Task(blurry, (5, 3), TINY, 0, "fp32", {})
-    restore(task, device="cpu", checkpoint=checkpoint, on_save=lambda _, s: seconds.append(s))
+    restore(
+        task_of(blurry, JointFit(TINY)),
+        device="cpu",
+        checkpoint=pack_checkpoint(checkpoint),
+        on_save=lambda _, records: seconds.append(records[0]["seconds"]),
+    )
     assert 1000 < seconds[-1] < 1100
 
 
 def test_an_altered_checkpoint_is_refused(blurry):
-    state = draw_start(blurry.shape, (5, 3), TINY)
-    content = pack_checkpoint(state, {"seed": 0}, 1.0, None)
+    content = checkpoint_at(
+        Task((JointFit(TINY),), Restoration(blurry, (5, 3)), settings={"seed": 0}), "joint fit", 3
+    )
     assert unpack_checkpoint(content).settings == {"seed": 0}
     altered = bytearray(content)
     altered[len(content) // 2] ^= 1
@@ -125,12 +192,16 @@ def test_an_altered_checkpoint_is_refused(blurry):
 
 
 def test_a_checkpoint_of_other_networks_is_refused(blurry):
-    checkpoint = unpack_checkpoint(
-        pack_checkpoint(draw_start(blurry.shape, (5, 3), TINY), {}, 1.0, None)
-    )
+    content = checkpoint_at(task_of(blurry, JointFit(TINY)), "joint fit", 3)
     for other in (replace(TINY, channels=4), replace(TINY, scales=2)):
         with pytest.raises(CheckpointError, match="another kind"):
-            resume(draw_start(blurry.shape, (5, 3), other), checkpoint)
+            restore(task_of(blurry, JointFit(other)), device="cpu", checkpoint=content)
+
+
+def test_a_checkpoint_of_a_longer_method_is_refused(blurry):
+    content = checkpoint_at(task_of(blurry, *THREE_STAGES), "image fit", 3)
+    with pytest.raises(CheckpointError, match="another method"):
+        restore(task_of(blurry, JointFit(TINY)), device="cpu", checkpoint=content)
 
 
 # Through the script
@@ -154,20 +225,20 @@ def interrupted(images, tmp_path, monkeypatch):
     """Run the script, to be interrupted after an iteration; give its results folder."""
 
     def run(after, *more):
-        import utils.runs.run
+        import utils.runs.pools
 
         count = 0
 
-        def due(job):
+        def due(pool):
             nonlocal count
             count += 1
             if count == after:
                 signal.raise_signal(signal.SIGTERM)
-            return genuine(job)
+            return genuine(pool)
 
-        genuine = utils.runs.run.Job.checkpoint_due
+        genuine = utils.runs.pools.Here.checkpoint_due
         with monkeypatch.context() as patch:
-            patch.setattr(utils.runs.run.Job, "checkpoint_due", due)
+            patch.setattr(utils.runs.pools.Here, "checkpoint_due", due)
             with pytest.raises(Interrupted) as caught:
                 selfdeblur_levin.main(options(images, tmp_path / "results", *more))
         assert caught.value.number == signal.SIGTERM
@@ -248,7 +319,9 @@ def test_a_checkpoint_comes_when_its_time_has(images, tmp_path, monkeypatch):
     written = []
     genuine = utils.runs.run.Job.keep
     monkeypatch.setattr(
-        utils.runs.run.Job, "keep", lambda job, *a: (written.append(a[1]), genuine(job, *a))
+        utils.runs.run.Job,
+        "keep",
+        lambda job, *a: (written.append(a[1]["steps"]), genuine(job, *a)),
     )
     assert selfdeblur_levin.main(options(images, tmp_path / "a")) == 0
     assert written == []
@@ -273,10 +346,10 @@ def test_signals_end_with_their_status_and_one_line_on_how_to_go_on(images, tmp_
     assert process.returncode == 128 + number
     line = error.strip().splitlines()[-1]
     assert line.startswith("selfdeblur_levin.py: interrupted; the same command goes on from iter")
-    assert line.endswith(f"of {NAME}")
+    assert line.endswith(f"of {NAME} (joint fit)")
     done = int(line.split("iteration ")[1].split()[0])
     kept = unpack_checkpoint((results / f"{NAME}_checkpoint.pth").read_bytes())
-    assert kept.iterations_done == done
+    assert kept.records[-1]["steps"] == done
     assert "Traceback" not in error
 
 

@@ -29,7 +29,7 @@ from utils.runs.overview import shrink
 from utils.terminal.options import find_images
 
 IMAGES, KERNEL_NETWORKS, IMAGE_NETWORKS = images(), kernel_networks(), image_networks()
-MOST_SECONDS = 10  # of the processor's time for one small file; the slowest took 0.5
+MAX_SECONDS = 10  # of the processor's time for one small file; the slowest took 0.5
 LONGEST = 250  # of a message, without the path
 
 FUZZED = settings(
@@ -62,7 +62,7 @@ def outcome(load, error, folder, name, content, capfd):
             assert message.startswith(f"{path}: ") and "; " in message
             assert message.isprintable() and len(message) < len(str(path)) + LONGEST
     assert not warned
-    assert time.process_time() - began < MOST_SECONDS
+    assert time.process_time() - began < MAX_SECONDS
     assert capfd.readouterr() == ("", "")
     return result
 

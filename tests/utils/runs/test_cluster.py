@@ -1,5 +1,6 @@
 """Images on a Ray cluster: the same results as without it, whatever dies on the way."""
 
+import functools
 import importlib.util
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,16 @@ import selfdeblur_levin
 import utils.terminal.options
 from tests.conftest import ROOT
 from tests.pictures import picture, put
-from tests.runs import options, results_of
-from utils.engine.recipe import QUICK
+from tests.runs import options as options_of_one
+from tests.runs import results_of
+from utils.engine.methods import QUICK
 from utils.engine.restore import Task
+from utils.engine.stage import Restoration
+from utils.engine.stages.fit import JointFit
 from utils.errors import UsageError
+from utils.runs.pools import Callbacks
 
+options = functools.partial(options_of_one, workers=())
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
 NAMES = [f"im{number}_kernel5_img" for number in (1, 2, 3)]
 LONG = ("--num_iter", 30, "--save_frequency", 10, "--checkpoint_seconds", 0)
@@ -91,6 +98,30 @@ def workers():
     return found
 
 
+def servers():
+    """The folders in /proc of Ray's servers."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "comm").read_text().strip() in ("raylet", "gcs_server"):
+                found.add(folder)
+    return found
+
+
+def addresses_listened_on(processes):
+    """The addresses on which processes take connections."""
+    sockets = {os.readlink(file) for folder in processes for file in (folder / "fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                number = bytes.fromhex(local.split(":")[0][-8:])
+                mapped = table == "tcp" or local.startswith("0" * 16 + "FFFF0000")
+                found.add(str(ip_address(number[::-1])) if mapped else "another")
+    return found
+
+
 def wait_until(condition, process):
     deadline = time.monotonic() + 120
     while not condition():
@@ -138,7 +169,11 @@ def test_signals_end_the_tasks_and_a_ray_of_this_machine_alone_goes_on(
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-    status, _, errors = finished(start(*options(images, results, *more, "--ray")))
+    of_the_cluster = servers()
+    process = start(*options(images, results, *more, "--ray"))
+    wait_until(workers, process)
+    assert addresses_listened_on(servers() - of_the_cluster) == {"127.0.0.1"}
+    status, _, errors = finished(process)
     assert status == 0
     assert f"{NAMES[0]}: goes on from iteration" in errors
     assert finished(start(*options(images, alone, *more)))[0] == 0
@@ -211,8 +246,8 @@ def test_an_image_whose_workers_always_die_is_given_up(
         yield "on_machine", ({},)
         os._exit(1)
 
-    monkeypatch.setattr(utils.cluster, "work", work)
-    monkeypatch.setattr(utils.cluster, "MOST_LOSSES", 2)
+    monkeypatch.setattr(utils.runs.cluster, "work", work)
+    monkeypatch.setattr(utils.runs.cluster, "MAX_LOSSES", 2)
     arguments = options(images, tmp_path / "results", "--only", "im1*")
     assert selfdeblur_levin.main([*arguments, "--ray", cluster.address]) == 1
     output, errors = capfd.readouterr()
@@ -228,24 +263,21 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
     import utils.runs.cluster
 
     @ray.remote(num_returns="streaming", max_retries=0)
-    def work(task, device, *arguments):
+    def work(task, checkpoint, settings):
         resources = ray.get_runtime_context().get_assigned_resources()
-        yield "on_machine", (device, resources, sys.path)
+        yield "on_machine", ((settings["device"], resources, sys.path),)
 
-    monkeypatch.setattr(utils.cluster, "work", work)
+    monkeypatch.setattr(utils.runs.cluster, "work", work)
     told = []
 
     def ask(device):
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        with utils.runs.cluster.Cluster(cluster.address, 0.25, device) as connection:
+        with utils.runs.cluster.Cluster(cluster.address, 0.25, device, 1, 1) as connection:
             assert signal.getsignal(signal.SIGTERM) == on_sigterm
             rooms.append(connection.room())
-            task = Task(np.zeros((40, 43)), (11, 11), QUICK, 0, "fp32", {})
-            events = connection.restore(
-                task, checkpoint=None, save_every=1, checkpoint_seconds=1, on_lost=None,
-                callbacks={"on_machine": lambda *told_: told.append(told_), "on_checkpoint": None},
-            )  # fmt: skip
-            for _ in events:
+            task = Task((JointFit(QUICK),), Restoration(np.zeros((40, 43)), (11, 11)))
+            callbacks = Callbacks(told.append, *[lambda *arguments: None] * 5)
+            for _ in connection.restore(task, None, callbacks):
                 connection.wait(1)
 
     rooms = []

@@ -1,6 +1,6 @@
 """Write the files beside this one, as PyTorch 1.0 wrote those of the authors.
 
-python3.7 -m pip install torch==1.0.0 && python3.7 tests/data/make_pytorch_1_0.py
+python3.7 -m pip install torch==1.0.0 && python3.7 tests/networks/released/data/make_pytorch_1_0.py
 
 They are what torch.save of that version makes of whole modules on a GPU: the format before the zip
 files, modules with `_backend`, and records of every class's source, whose text is left out here.

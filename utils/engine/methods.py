@@ -1,0 +1,117 @@
+"""The methods, side by side: each is a tuple of stages, and each number has its source.
+
+A script has a table of methods, from which ``--method NAME`` chooses; the first is its default.
+"""
+
+from dataclasses import replace
+
+from utils.engine.recipe import Recipe
+from utils.engine.stage import Method
+from utils.engine.stages.fit import Fit, ImageFit, JointFit, ReleasedFit
+
+# The authors' scripts, selfdeblur_levin.py and the others of the same names as ours.
+LEVIN = Recipe()
+LAI = Recipe(mse_iterations=500)
+YCBCR = Recipe(num_iter=2500, milestones=(1600, 1900, 2200), mse_iterations=500)
+NONBLIND = Recipe(num_iter=1000, milestones=(700, 800, 900), mse_iterations=0)
+REPRODUCE = Recipe(
+    num_iter=2, milestones=(700, 800, 900), mse_iterations=0, image_lr=0.0001, kernel_lr=0.0
+)
+
+# The paper's model: mean squared error throughout, and total variation (section 4.1).
+PAPER_5K = Recipe(mse_iterations=None, tv_weight=1e-6)
+PAPER_20K = replace(PAPER_5K, num_iter=20000, milestones=(5000, 10000, 15000))
+
+# Ours, for machines without a GPU: a narrower Gx and a short schedule with a faster Gk. A kernel_lr
+# of 0.001 with 150 mse_iterations was better on one image and worse on another.
+QUICK = Recipe(
+    num_iter=1200,
+    milestones=(720, 900, 1080),
+    mse_iterations=300,
+    kernel_lr=0.0005,
+    channels=64,
+    precision="auto",
+)
+
+
+def blind(recipe: Recipe) -> Method:
+    """Fit both networks; where the image collapsed to black, fit Gx again with the kernel found."""
+    remedy = replace(
+        NONBLIND,
+        channels=recipe.channels,
+        scales=recipe.scales,
+        tv_weight=recipe.tv_weight,
+        precision=recipe.precision,
+    )
+    return (JointFit(recipe), ImageFit(remedy, only_if_black=True))
+
+
+def blind_methods(default: Recipe) -> dict[str, Method]:
+    """Name the methods for an unknown kernel, given the recipe of the authors' script."""
+    return {
+        "default": blind(default),
+        "quick": blind(QUICK),
+        "paper-5k": blind(PAPER_5K),
+        "paper-20k": blind(PAPER_20K),
+    }
+
+
+NONBLIND_METHODS: dict[str, Method] = {
+    "default": (ImageFit(NONBLIND),),
+    "quick": (ImageFit(QUICK),),
+    "paper-5k": (ImageFit(PAPER_5K),),
+    "paper-20k": (ImageFit(PAPER_20K),),
+}
+"""The methods for a kernel that is known."""
+
+REPRODUCE_METHODS: dict[str, Method] = {"default": (ReleasedFit(REPRODUCE),)}
+"""The authors' way to show their released networks: as they are, and after one small step of Gx."""
+
+
+def change_recipes(
+    method: Method,
+    *,
+    num_iter: int | None = None,
+    tv_weight: float | None = None,
+    precision: str | None = None,
+) -> Method:
+    """Change the recipes of a method's fits; None leaves a number as it is.
+
+    Parameters
+    ----------
+    method : tuple of Stage
+        The method.
+    num_iter : int, optional
+        Length of the first fit; the rest of its schedule stays.
+    tv_weight : float, optional
+        Weight of the total variation, in all fits.
+    precision : str, optional
+        Arithmetic of Gx, in all fits.
+    """
+    changes = {"tv_weight": tv_weight, "precision": precision}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    stages = []
+    for stage in method:
+        if isinstance(stage, Fit):
+            length = {} if num_iter is None else {"num_iter": num_iter}
+            stage = replace(stage, recipe=replace(stage.recipe, **changes, **length))
+            num_iter = None
+        stages.append(stage)
+    return tuple(stages)
+
+
+def resolve_precision(method: Method, auto: str) -> Method:
+    """Put a precision in the place of ``auto``, wherever a method's recipes leave it open."""
+    return tuple(
+        replace(stage, recipe=replace(stage.recipe, precision=auto))
+        if isinstance(stage, Fit) and stage.recipe.precision == "auto"
+        else stage
+        for stage in method
+    )
+
+
+def without_remedy(method: Method) -> Method:
+    """Leave out the stages that are run only where the image collapsed to black."""
+    return tuple(
+        stage for stage in method if not (isinstance(stage, ImageFit) and stage.only_if_black)
+    )

@@ -1,0 +1,169 @@
+"""What a method is made of: stages, each of which takes what is known of an image further."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from utils.images.kernels import crop_registered, crop_to_blurry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What is known of one image: what it starts with, and what the stages have found so far.
+
+    Parameters
+    ----------
+    blurry : (H, W) float array
+        The blurry image in [0, 1], gray.
+    kernel_size : tuple of int
+        Height kh and width kw of the kernel in pixels, odd.
+    kernel : (kh, kw) float array, optional
+        The blur kernel, non-negative with sum 1, for `utils.engine.blur.blur`: a correlation.
+    sharp : (H + kh - 1, W + kw - 1) float array, optional
+        The sharp image in [0, 1], larger than the blurry one by the kernel's reach.
+    gx, gk : Module, optional
+        The networks. Image and kernel are what they gave *before* their latest update.
+    losses : list of float
+        The loss of every iteration of all fits so far.
+    loss_names : list of str
+        What each of them is: ``MSE`` or ``1-SSIM``.
+    """
+
+    blurry: np.ndarray
+    kernel_size: tuple[int, int]
+    kernel: np.ndarray | None = None
+    sharp: np.ndarray | None = None
+    gx: "nn.Module | None" = None
+    gk: "nn.Module | None" = None
+    losses: list[float] = field(default_factory=list)
+    loss_names: list[str] = field(default_factory=list)
+
+    @property
+    def image(self) -> np.ndarray:
+        """The restored image, (H, W): the middle of `sharp`, as the authors cut it out."""
+        assert self.sharp is not None
+        return crop_to_blurry(self.sharp, self.kernel_size)
+
+    @property
+    def registered_image(self) -> np.ndarray:
+        """The restored image, (H, W), in register with the blurry one (see `crop_registered`)."""
+        assert self.sharp is not None and self.kernel is not None
+        return crop_registered(self.sharp, self.kernel)
+
+
+@dataclass
+class Work:
+    """What a stage is lent while it runs: where to compute, where to go on, whom to report to.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    seed : int
+        Of all random numbers.
+    save_every : int
+        Iterations from one intermediate result to the next.
+    state : dict or None
+        What the stage gave to `keep` before it was interrupted; None where it starts anew.
+    show : callable
+        Takes the steps done, their total, and a detail such as the loss, for a progress bar.
+    save : callable
+        Takes the `Restoration` reached so far, for whoever wants intermediate results.
+    checkpoint_due : callable
+        Tells whether `keep` is to be called now.
+    keep : callable
+        Takes a state from which the stage can go on: a dict of tensors, arrays, numbers and texts,
+        nested at will; None where the stage can but start anew. May end the work by an exception.
+    note : callable
+        Takes keyword arguments that are recorded of the stage beside the result.
+    """
+
+    device: str
+    seed: int
+    save_every: int
+    state: Mapping[str, Any] | None
+    show: Callable[[int, int, str], None]
+    save: Callable[[Restoration], None]
+    checkpoint_due: Callable[[], bool]
+    keep: Callable[[Mapping[str, Any] | None], None]
+    note: Callable[..., None]
+
+    def step(
+        self,
+        done: int,
+        total: int,
+        detail: str = "",
+        state: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Report a step, and keep the state where a checkpoint is due.
+
+        Parameters
+        ----------
+        done, total, detail
+            See `show`.
+        state : callable, optional
+            Gives what `keep` takes; without it an interrupted stage starts anew.
+        """
+        self.show(done, total, detail)
+        if self.checkpoint_due():
+            self.keep(state() if state else None)
+
+
+class Stage:
+    """One stage of a method: a frozen dataclass whose fields are its settings.
+
+    A stage of your own needs a `name` and `run`; README's docs/methods.md shows one.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def reason(self) -> str:
+        """Why the stage is run, where that is worth a message."""
+        return ""
+
+    def check(self, restoration: Restoration) -> None:
+        """Raise a ValueError if the stage cannot restore such an image; asked before the first."""
+
+    def applies(self, restoration: Restoration) -> bool:
+        """Tell whether the stage is to run, given what is known by then."""
+        return True
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        """Estimate the memory that the stage takes, given the image's and the kernel's size.
+
+        `roomy` asks for what it takes where there is room, if that is more, for speed.
+        """
+        return 0
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        """Take what is known further.
+
+        Parameters
+        ----------
+        restoration : Restoration
+            What is known; it must not be changed.
+        work : Work
+            What the stage is lent.
+
+        Returns
+        -------
+        Restoration
+            The same, richer.
+        """
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """Give all that decides the stage's result, as JSON can hold it."""
+        return {"stage": self.name, **asdict(self)}  # type: ignore[call-overload]
+
+
+Method = tuple[Stage, ...]
+"""The stages that restore an image, in their order."""

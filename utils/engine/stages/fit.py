@@ -1,0 +1,174 @@
+"""The fits of the paper as stages: of both networks, and of Gx alone with a known kernel."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from utils.engine.memory import fit_bytes, worth_keeping
+from utils.engine.recipe import Recipe
+from utils.engine.stage import Restoration, Stage, Work
+from utils.errors import DataError
+
+if TYPE_CHECKING:
+    from utils.engine.deblur import State
+
+
+@dataclass(frozen=True)
+class Fit(Stage):
+    """An optimisation of untrained networks until their convolution gives the blurry image.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The schedule.
+    """
+
+    recipe: Recipe
+
+    def start(self, restoration: Restoration, seed: int) -> "State":
+        """Give the networks and inputs that the optimisation starts from."""
+        raise NotImplementedError
+
+    def check(self, restoration: Restoration) -> None:
+        from utils.engine.deblur import check_arguments
+
+        check_arguments(restoration.blurry, restoration.kernel_size, self.recipe)
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        keeps = roomy and worth_keeping(image_size, kernel_size, self.recipe)
+        return fit_bytes(image_size, kernel_size, self.recipe, keeps)
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        # PyTorch takes seconds, and --help needs none.
+        from utils.engine.checkpoint import CheckpointError
+        from utils.engine.deblur import deblur
+
+        state = self.start(restoration, work.seed)
+        if work.state:
+            try:
+                state.load(work.state)
+            except ValueError as error:
+                raise CheckpointError(str(error)) from error
+
+        found = restoration
+
+        def save(fit: Restoration) -> None:
+            nonlocal found
+            found = replace(
+                restoration,
+                kernel=fit.kernel,
+                sharp=fit.sharp,
+                gx=fit.gx,
+                gk=fit.gk,
+                losses=restoration.losses + fit.losses,
+                loss_names=restoration.loss_names + fit.loss_names,
+            )
+            work.save(found)
+
+        def show(done: int, loss: float) -> None:
+            detail = f"{self.recipe.loss_name(done - 1)} {loss:.5f}"
+            work.show(done, self.recipe.num_iter, detail)
+
+        deblur(
+            restoration.blurry,
+            restoration.kernel_size,
+            self.recipe,
+            device=work.device,
+            start=state,
+            save_every=work.save_every,
+            on_save=save,
+            checkpoint_due=work.checkpoint_due,
+            on_checkpoint=lambda state: work.keep(state.pack()),
+            on_progress=show,
+        )
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        settings = super().settings()
+        return settings.pop("recipe") | settings
+
+
+@dataclass(frozen=True)
+class JointFit(Fit):
+    """Fit Gx and Gk, both drawn at random: the paper's method."""
+
+    name: ClassVar[str] = "joint fit"
+
+    def start(self, restoration: Restoration, seed: int) -> "State":
+        from utils.engine.deblur import draw_start
+
+        return draw_start(restoration.blurry.shape, restoration.kernel_size, self.recipe, seed)
+
+
+@dataclass(frozen=True)
+class ImageFit(Fit):
+    """Fit Gx alone, drawn at random, with the kernel that is known.
+
+    Parameters
+    ----------
+    only_if_black : bool
+        Whether the stage is run only where the image so far has collapsed to black, which the
+        kernel then has not: the authors' remedy.
+    """
+
+    name: ClassVar[str] = "image fit"
+    only_if_black: bool = False
+
+    @property
+    def reason(self) -> str:
+        if self.only_if_black:
+            return "collapsed to black, fitted again with the kernel that was found"
+        return ""
+
+    def applies(self, restoration: Restoration) -> bool:
+        return not self.only_if_black or collapsed_to_black(restoration.image, restoration.blurry)
+
+    def start(self, restoration: Restoration, seed: int) -> "State":
+        from utils.engine.deblur import draw_start
+
+        blurry, kernel = restoration.blurry, restoration.kernel
+        return draw_start(blurry.shape, restoration.kernel_size, self.recipe, seed, kernel)
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        found = super().run(restoration, work)
+        if self.only_if_black and collapsed_to_black(found.image, found.blurry):
+            raise DataError(
+                "collapsed to black, and again with the kernel that was found; try another --seed "
+                "or --kernel_size, with --overwrite"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class ReleasedFit(Fit):
+    """Go on with networks that are given, from the random inputs of the seed."""
+
+    name: ClassVar[str] = "released networks"
+
+    def start(self, restoration: Restoration, seed: int) -> "State":
+        from utils.engine.deblur import draw_start
+
+        state = draw_start(restoration.blurry.shape, restoration.kernel_size, self.recipe, seed)
+        return replace(state, gx=restoration.gx, gk=restoration.gk)
+
+
+def collapsed_to_black(restored: np.ndarray, blurry: np.ndarray) -> bool:
+    """Tell whether Gx has converged to a black image, as it does on some of Lai's.
+
+    Blurring keeps an image's mean but for what enters at the border, so a restored image that is
+    less than half as bright as the blurry one explains nothing.
+
+    Parameters
+    ----------
+    restored, blurry : (H, W) array
+        Images in [0, 1].
+
+    Returns
+    -------
+    bool
+        False for a blurry image that is black itself.
+    """
+    return bool(blurry.mean() > 1 / 255 and restored.mean() < blurry.mean() / 2)
