@@ -4,8 +4,9 @@ python statistic/statistic_lai.py                                    # all of re
 python statistic/statistic_lai.py --methods uniform 'pan*' --maxshift 5
 
 A method is a folder of PNGs below results/lai*: manmade_01_kernel_01.png (color), or else
-manmade_01_kernel_01_x.png (luminance); of color the luminance is compared. The sharp images are
-those of results/lai/ground_truth, else of datasets/lai/ground_truth.
+manmade_01_kernel_01_x.png (gray). The Y of MATLAB's rgb2ycbcr is compared; gray results of this
+project are converted to it. The sharp images are those of results/lai/ground_truth, or else of
+datasets/lai/ground_truth.
 Tables and plots go to results/statistics/lai. The report, to be opened in a browser, is
 report/index.html, or with --results_path FOLDER, FOLDER/report/index.html.
 """

@@ -4,7 +4,7 @@ python statistic/statistic_levin.py                                  # all of re
 python statistic/statistic_levin.py --methods levin zuo --maxshift 5
 
 A method is a folder of PNGs below results/levin*, im1_kernel1_img.png or im1_kernel1_img_x.png.
-The sharp images are those of results/levin/groundtruth, else of datasets/levin/gt.
+The sharp images are those of results/levin/groundtruth, or else of datasets/levin/gt.
 Tables and plots go to results/statistics/levin. The report, to be opened in a browser, is
 report/index.html, or with --results_path FOLDER, FOLDER/report/index.html.
 """
