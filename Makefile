@@ -9,11 +9,12 @@ demo: $(VENV)/installed
 	$(BIN)/python selfdeblur_levin.py --data_path datasets/sample --save_path results/sample --recipe quick --num_iter 800
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) results/sample

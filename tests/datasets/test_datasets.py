@@ -134,7 +134,8 @@ def test_scripts_derive_the_kernel_sizes_from_the_names(tmp_path, layout):
     assert len(names) == 5 * len(LAYOUTS[layout].kernel_sizes)
     for name in names:
         kernel = re.search(r"kernel_?\d+", name)[0]
-        assert read_kernel(kernels / f"{kernel}.png").shape == LAYOUTS[layout].kernel_size(name)
+        shape = read_kernel(kernels / f"{kernel}.png").shape
+        assert shape == LAYOUTS[layout].kernel_size(name)
 
 
 @pytest.mark.parametrize("layout", ["levin", "lai"])

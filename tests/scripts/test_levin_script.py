@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -13,6 +15,7 @@ from datasets.catalog import LEVIN, find_truth
 from networks.fcn import KernelNetwork
 from networks.skip import SkipNetwork
 from statistic.metrics import comp_upto_shift
+from tests.conftest import ROOT
 from utils.engine.deblur import deblur
 from utils.engine.methods import QUICK
 from utils.engine.recipe import Recipe
@@ -293,3 +296,14 @@ def test_names_that_no_font_or_formula_can_show(run_quickly, images, tmp_path):
     for name in [*names, os.fsdecode(b"\xff")]:
         assert (tmp_path / f"results/{name}_x.png").exists()
     assert "picture: " in result.stdout
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_closed_streams_end_no_run(images, tmp_path, closed):
+    command = (
+        f"{sys.executable} {SCRIPT} --data_path {images} --only im1* --num_iter 2 --method quick"
+    )
+    command += f" --save_path {tmp_path}/results {closed}"
+    assert subprocess.run(command, shell=True, cwd=ROOT, capture_output=True).returncode == 0
+    record = json.loads((tmp_path / "results/im1_kernel5_img.json").read_text())
+    assert record["finished"]

@@ -7,7 +7,7 @@ References
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +82,7 @@ class State:
             "losses": torch.tensor(self.losses, dtype=torch.float64),
         }
 
-    def load(self, packed: dict[str, Any]) -> None:
+    def load(self, packed: Mapping[str, Any]) -> None:
         """Go on from what `pack` gave for networks of the same shapes.
 
         Raises
@@ -250,7 +250,8 @@ def deblur(
     if len(losses) >= recipe.num_iter:
         raise ValueError(f"start has done {len(losses)} of {recipe.num_iter} iterations")
     zx, zk = state.zx.to(target_device), state.zk.to(target_device)
-    gx = state.gx.to(target_device, memory_format=torch.channels_last)
+    gx = state.gx.to(target_device)
+    gx = gx.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     gk = state.gk.to(target_device)
     y = torch.as_tensor(blurry, dtype=zx.dtype, device=target_device)[None, None]
     similarity = SimilarityTo(y)
@@ -280,7 +281,7 @@ def deblur(
                 loss = loss + recipe.tv_weight * total_variation(x)
 
             adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             for group, lr in zip(adam.param_groups, recipe.learning_rates(iteration), strict=True):
                 group["lr"] = lr
             adam.step()

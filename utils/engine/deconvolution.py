@@ -69,7 +69,7 @@ def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -
     seen = tuple(
         slice(before, side - after) for side, (before, after) in zip(shape, margins, strict=True)
     )
-    blur = _spectrum(kernel, shape, [(side - 1) // 2 for side in kernel.shape])
+    blur = _spectrum(kernel, shape, ((kernel.shape[0] - 1) // 2, (kernel.shape[1] - 1) // 2))
     difference = np.array([-1.0, 1.0])
     gradients = [
         _spectrum(difference[:, None], shape, (0, 0)),

@@ -79,8 +79,9 @@ def bytes_free() -> int | None:
     except OSError:
         return None
     free = [int(available[1]) * 1024] if available else []
-    if most := re.search(r"Max address space +(\d+)", Path("/proc/self/limits").read_text()):
-        used = re.search(r"VmSize:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    most = re.search(r"Max address space +(\d+)", Path("/proc/self/limits").read_text())
+    used = re.search(r"VmSize:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    if most and used:
         free.append(int(most[1]) - int(used[1]) * 1024)
     free += cgroup_bytes_free()
     return max(0, min(free)) if free else None

@@ -88,14 +88,17 @@ def change_recipes(
     precision : str, optional
         Arithmetic of Gx, in all fits.
     """
-    changes = {"tv_weight": tv_weight, "precision": precision}
-    changes = {name: value for name, value in changes.items() if value is not None}
     stages = []
     for stage in method:
         if isinstance(stage, Fit):
-            length = {} if num_iter is None else {"num_iter": num_iter}
-            stage = replace(stage, recipe=replace(stage.recipe, **changes, **length))
-            num_iter = None
+            recipe = stage.recipe
+            if num_iter is not None:
+                recipe, num_iter = replace(recipe, num_iter=num_iter), None
+            if tv_weight is not None:
+                recipe = replace(recipe, tv_weight=tv_weight)
+            if precision is not None:
+                recipe = replace(recipe, precision=precision)
+            stage = replace(stage, recipe=recipe)
         stages.append(stage)
     return tuple(stages)
 

@@ -9,7 +9,8 @@ import numpy as np
 from utils.images.kernels import crop_registered, crop_to_blurry
 
 if TYPE_CHECKING:
-    from torch import nn
+    from networks.fcn import KernelNetwork, KnownKernel
+    from networks.skip import SkipNetwork
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Restoration:
         The blur kernel, non-negative with sum 1, for `utils.engine.blur.blur`: a correlation.
     sharp : (H + kh - 1, W + kw - 1) float array, optional
         The sharp image in [0, 1], larger than the blurry one by the kernel's reach.
-    gx, gk : Module, optional
+    gx, gk : SkipNetwork, KernelNetwork or KnownKernel, optional
         The networks. Image and kernel are what they gave *before* their latest update.
     losses : list of float
         The loss of every iteration of all fits so far.
@@ -38,8 +39,8 @@ class Restoration:
     kernel_size: tuple[int, int]
     kernel: np.ndarray | None = None
     sharp: np.ndarray | None = None
-    gx: "nn.Module | None" = None
-    gk: "nn.Module | None" = None
+    gx: "SkipNetwork | None" = None
+    gk: "KernelNetwork | KnownKernel | None" = None
     losses: list[float] = field(default_factory=list)
     loss_names: list[str] = field(default_factory=list)
 

@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
@@ -107,7 +107,9 @@ class Cluster:
     def stop(self) -> None:
         pass
 
-    def restore(self, task: Task, checkpoint: bytes | None, callbacks: Callbacks) -> Iterator[None]:
+    def restore(
+        self, task: Task, checkpoint: bytes | None, callbacks: Callbacks
+    ) -> Generator[None]:
         losses = 0
 
         def keep(content: bytes, record: dict[str, Any]) -> None:
@@ -132,7 +134,7 @@ class Cluster:
                     ) from error
             checkpoint = callbacks.on_lost()
 
-    def _follow(self, events: "ray.ObjectRefGenerator", callbacks: Callbacks) -> Iterator[None]:
+    def _follow(self, events: "ray.ObjectRefGenerator", callbacks: Callbacks) -> Generator[None]:
         """Call back for each event of a worker, and end the worker when this ends."""
         self._running.append(events)
         try:
@@ -192,7 +194,7 @@ def connect(address: str) -> None:
 
 
 # Ray would start a lost image over, where it can go on from its checkpoint.
-@ray.remote(
+@ray.remote(  # type: ignore[call-overload, untyped-decorator]
     num_returns="streaming",
     max_retries=0,
     _generator_backpressure_num_objects=MAX_ON_THE_WAY,

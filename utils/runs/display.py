@@ -22,5 +22,5 @@ class Display:
     def image_done(self) -> None:
         """One more image is finished, skipped or failed."""
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """The run ends."""

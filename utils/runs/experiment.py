@@ -83,5 +83,7 @@ class Experiment:
 
     def suffixes(self, photograph: Photograph) -> set[str]:
         """Name the files that `render` makes, by the suffixes of their names."""
-        in_color = photograph.pixels.ndim == 3 and self.color_suffix
-        return {"_x.png", self.color_suffix} if in_color else {"_x.png"}
+        suffixes = {"_x.png"}
+        if photograph.pixels.ndim == 3 and self.color_suffix:
+            suffixes.add(self.color_suffix)
+        return suffixes

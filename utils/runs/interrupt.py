@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from utils.errors import Interrupted
 
@@ -27,7 +28,7 @@ class Signals:
         self.how_to_go_on = how_to_go_on
         self.received: int | None = None
         self._postponed = False
-        self._replaced: dict[int, object] = {}
+        self._replaced: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():  # others get no signals

@@ -76,7 +76,10 @@ def draw_overview(path: str | Path, rows: list[Panels]) -> None:
     )
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
-        shown = [("blurry", row.blurry, row.before), ("restored", row.restored, row.after)]
+        shown: list[tuple[str, np.ndarray | None, tuple[float, float] | None]] = [
+            ("blurry", row.blurry, row.before),
+            ("restored", row.restored, row.after),
+        ]
         if columns == 4:
             shown.append(("truth", row.truth, None))
         shown.append(("kernel", row.kernel, None))

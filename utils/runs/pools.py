@@ -7,7 +7,7 @@ import multiprocessing
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,7 +74,7 @@ class Pool(Protocol):
 
     def restore(
         self, task: "Task", checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         """Restore an image, and yield whenever others may have their turn."""
         ...
 
@@ -132,11 +132,13 @@ class Here:
 
     def restore(
         self, task: "Task", checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         import torch
 
         from utils.engine.restore import restore
         from utils.runs.machine import describe_machine
+
+        yield
 
         def keep(content: bytes, record: dict[str, Any]) -> None:
             callbacks.on_checkpoint(content, record)
@@ -160,7 +162,6 @@ class Here:
             )
         finally:
             torch.set_num_threads(threads)
-        return iter(())
 
 
 Send = Callable[..., None]
@@ -293,7 +294,7 @@ class Workers:
 
     def restore(
         self, task: "Task", checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         needed = PROCESS_BYTES + task.bytes_needed(roomy=True)
         while self.reserved and self.free is not None and self.reserved + needed > self.free:
             yield
@@ -359,7 +360,7 @@ class Worker:
         """Give the worker an image to restore."""
         self.connection.send_bytes(pickle.dumps((task, checkpoint)))
 
-    def follow(self, callbacks: Callbacks) -> Iterator[None]:
+    def follow(self, callbacks: Callbacks) -> Generator[None]:
         """Call back for all that the worker sends, until its image is done."""
         while True:
             while not self.connection.poll():

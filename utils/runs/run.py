@@ -4,8 +4,8 @@ import json
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from utils.errors import DataError, Interrupted, describe
 from utils.images.files import find_leftovers, sha256, write_json, write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_photograph
-from utils.images.writing import write_png
+from utils.images.writing import encode_png
 from utils.log import log
 from utils.runs.display import Display
 from utils.runs.experiment import Experiment
@@ -69,8 +69,10 @@ def restore_all(options: Options, experiment: Experiment, display: Display | Non
     """
     prepare_folder(options.save_path)
     with Signals(how_to_go_on(options)) as signals:
-        with open_pool(options, signals) as pool:
-            run = Run(options, experiment, signals, pool, display or Display())
+        display = display or Display()
+        with open_pool(options, signals) as pool, closing(display):
+            run = Run(options, experiment, signals, pool, display)
+            display.start(len(options.images), pool.room())
             waiting = options.images
             while waiting:
                 held = run.restore(waiting)
@@ -166,11 +168,9 @@ class Run:
         """
         held: list[Path] = []
         queue = deque(paths)
-        in_work: dict[Path, Iterator[None]] = {}
+        in_work: dict[Path, Generator[None]] = {}
         interruptions: list[Interrupted] = []
-        self.display.start(len(self.options.images), self.pool.room())
         with ExitStack() as stack, self.signals.postponed():
-            stack.callback(self.display.stop)
             while queue or in_work:
                 if self.signals.received is not None:
                     if not self.pool.stops_in_order:
@@ -209,7 +209,7 @@ class Run:
         self.failures[path.stem] = reason
         log.error("%s: failed: %s", path.stem, reason)
 
-    def restore_one(self, path: Path) -> Iterator[None]:
+    def restore_one(self, path: Path) -> Generator[None]:
         """Restore one image and write its results, or say that it was done before.
 
         Parameters
@@ -334,7 +334,7 @@ class Job:
     def on_machine(self, machine: dict[str, Any]) -> None:
         """Record where the image is restored, and say it where that is news."""
         self.record |= machine
-        precisions = {stage.settings().get("precision") for stage in self.method} - {None}
+        precisions = {str(s["precision"]) for s in self.settings["method"] if "precision" in s}
         news = " in ".join([f"on {machine['device']}", *sorted(precisions)])
         if news != self.run.machine:
             log.info("%s", news)
@@ -366,15 +366,15 @@ class Job:
             self.record["final_loss"] = restoration.losses[-1]
         images = self.experiment.render(self.photograph, restoration)
         networks = self.networks(restoration)
-        kernels = {} if self.has_kernel or restoration.kernel is None else {"_k.png"}
-        self.record["files"] = sorted({*images, *networks, *kernels})
+        files = {**images, **networks}
+        if restoration.kernel is not None and not self.has_kernel:
+            files["_k.png"] = encode_png(scale_kernel(restoration.kernel))
+        self.record["files"] = sorted(files)
         # The record goes first, and says that the result is not finished: whenever the run is
         # killed, no record calls files finished that are not there yet.
         write_json(self.outputs.record, self.record)
-        for suffix, content in {**images, **networks}.items():
+        for suffix, content in files.items():
             write_whole(self.outputs.file(suffix), content)
-        if kernels:
-            write_png(self.outputs.kernel, scale_kernel(restoration.kernel))
         if restoration.losses:
             write_losses(self.outputs.losses, restoration.loss_names, restoration.losses)
 

@@ -34,7 +34,9 @@ def report(
     elsewhere : set of str
         Names of the images that another process is at work on, or was until now.
     """
-    rows, panels, scores = [], [], []
+    rows: list[list[str]] = []
+    panels: list[Panels] = []
+    scores: list[list[float]] = []
     for path in options.images:
         if path.stem in failures:
             rows.append([path.stem, "failed"])

@@ -108,7 +108,7 @@ class Bars(Display):
     """Progress bars: one over all images, and one for each image in work."""
 
     def __init__(self) -> None:
-        self.total: tqdm | None = None
+        self.total = tqdm(disable=True)
         self.one_line = False
         self.bars: dict[str, tqdm] = {}
         self.stages: dict[str, str] = {}  # of each image in work
@@ -116,8 +116,7 @@ class Bars(Display):
 
     def start(self, images: int, at_once: int) -> None:
         self.one_line = at_once > MAX_BARS
-        if self.total is None:  # a run that looks once more at what others held goes on with it
-            self.total = line_bar(images) if self.one_line else image_bar(images)
+        self.total = line_bar(images) if self.one_line else image_bar(images)
 
     def begin(self, name: str, stage: str, done: int, total: int) -> None:
         self.end(name)
@@ -142,11 +141,10 @@ class Bars(Display):
     def image_done(self) -> None:
         self.total.update()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         for name in list(self.stages):
             self.end(name)
         self.total.close()
-        self.total = None
 
     def _show_states(self) -> None:
         states = ", ".join(

@@ -152,6 +152,7 @@ class ReleasedFit(Fit):
         from utils.engine.deblur import draw_start
 
         state = draw_start(restoration.blurry.shape, restoration.kernel_size, self.recipe, seed)
+        assert restoration.gx is not None and restoration.gk is not None
         return replace(state, gx=restoration.gx, gk=restoration.gk)
 
 
