@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from datasets.catalog import LEVIN, true_kernel_name, truth_name
 from statistic.metrics import comp_upto_shift
 from statistic.reblur import orient_kernel
 from utils.engine.deconvolution import WEIGHT, deconvolve
@@ -36,19 +37,16 @@ def main(arguments: list[str]) -> int:
         raise DataError(f"{options.data_path}: no folder gt in it; give Levin's by --data_path")
 
     scores, seconds = [], []
-    pairs = [(image, kernel) for image in range(1, 5) for kernel in range(1, 9)]
-    for image, number in tqdm(pairs, leave=False):
-        truth = read_gray(options.data_path / "gt" / f"im{image}.png")
-        blurry = read_gray(options.data_path / f"im{image}_kernel{number}_img.png")
-        kernel = read_kernel(options.data_path / "gt" / f"kernel{number}.png")
-        kernel = orient_kernel(kernel, truth, blurry)
+    for name in tqdm(LEVIN.images, leave=False):
+        truth = read_gray(options.data_path / LEVIN.truth_folder / f"{truth_name(name)}.png")
+        blurry = read_gray(options.data_path / f"{name}.png")
+        kernel_file = options.data_path / LEVIN.kernel_folder / f"{true_kernel_name(name)}.png"
+        kernel = orient_kernel(read_kernel(kernel_file), truth, blurry)
         start = time.perf_counter()
         restored = deconvolve(blurry, kernel, options.weight)
         seconds.append(time.perf_counter() - start)
         scores.append(comp_upto_shift(to_uint8(restored) / 255, truth)[:2])
-        tqdm.write(
-            f"img={image} kernel={number}: psnr={scores[-1][0]:.4f} ssim={scores[-1][1]:.4f}"
-        )
+        tqdm.write(f"{name}: psnr={scores[-1][0]:.4f} ssim={scores[-1][1]:.4f}")
     psnr, ssim = np.mean(scores, 0)
     print(
         f"average over {len(scores)}: psnr={psnr:.4f} ssim={ssim:.4f}, "

@@ -42,8 +42,8 @@ def direct_search(image: np.ndarray, reference: np.ndarray) -> tuple[int, int]:
                 window += quarters / STEP * strip[:, first + 1 : first + 1 + columns]
             window -= reference
             sums[down, across] = np.vdot(window, window)
-    down, across = np.unravel_index(np.argmin(sums), sums.shape)
-    return int(down), int(across)
+    best = np.unravel_index(np.argmin(sums), sums.shape)
+    return int(best[0]), int(best[1])
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +79,7 @@ def _measure(height: int, width: int, repeats: int) -> tuple[float, float, float
     window = 255 * restored[margin : height - margin, margin : width - margin]
     reference = 255 * crop(truth)
 
-    seconds = {"fast": [], "direct": [], "whole": []}
+    seconds: dict[str, list[float]] = {"fast": [], "direct": [], "whole": []}
     for _ in tqdm(range(repeats), desc=f"{height}x{width}", leave=False):
         start = time.perf_counter()
         found = search_shift(window, reference)
@@ -94,7 +94,8 @@ def _measure(height: int, width: int, repeats: int) -> tuple[float, float, float
         start = time.perf_counter()
         comp_upto_shift(restored, truth, MAXSHIFT)
         seconds["whole"].append(time.perf_counter() - start)
-    return tuple(statistics.median(values) for values in seconds.values())
+    fast, direct, whole = (statistics.median(values) for values in seconds.values())
+    return fast, direct, whole
 
 
 if __name__ == "__main__":

@@ -35,29 +35,17 @@ class BlurryImage:
 class Benchmark:
     """How results on a data set are found and scored.
 
-    Parameters
-    ----------
-    data : DataSet
-        The images. Results are searched for in all folders of the results path whose names begin
-        with the data set's.
-    endings : tuple of str
-        What may follow the blurry image's name in a restored image's, in order of preference.
-    results_truths : str
-        The folder of sharp images in the published results, which precedes that of the data.
-    error_ratios : bool
-        Whether error ratios are published for the benchmark.
-    published : tuple of Published
-        The published figures.
-    where_to_get : str
-        How to get the data, for the message when sharp images are missing.
+    Results are searched for in all folders of the results path whose names begin with the data
+    set's name.
     """
 
     data: DataSet
+    # What may follow the blurry image's name in a restored image's, in order of preference.
     endings: tuple[str, ...]
-    results_truths: str
-    error_ratios: bool
+    results_truths: str  # folder of sharp images in the published results, preferred to the data's
+    error_ratios: bool  # whether error ratios are published
     published: tuple[Published, ...]
-    where_to_get: str
+    where_to_get: str  # the data, for the message when sharp images are missing
 
     @property
     def name(self) -> str:

@@ -102,7 +102,7 @@ def evaluate(options: ScoringOptions, benchmark: Benchmark) -> Statistics:
             known=known.files.get(image) if known else None,
             known_failure=failures.get(image),
             restored={m.name: m.files[image] for m in methods if image in m.files},
-            gray_scales={m.name: m.gray_scales[image] for m in methods if image in m.gray_scales},
+            gray_scales={m.name: m.gray_scale(image) for m in methods},
             aligned=_aligned_files(methods, image) if options.save_aligned else {},
             maxshift=options.maxshift,
             luma=benchmark.data.scored_luma,

@@ -3,8 +3,9 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,22 +25,44 @@ _NOT_METHODS = ("groundtruth", "ground_truth", "gt", "blurry", "aligned")
 _LAYOUT_FOLDERS = ("others", "imgs")
 
 Kind = Literal["restored", "known", "blurry"]
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A folder of restored images."""
+    """A folder of restored images. The keys of all dicts are the blurry images' names."""
 
     name: str  # in the tables
     folder: Path
     kind: Kind  # "known": restored with the true kernels; "blurry": the blurry images themselves
-    files: dict[str, Path]  # the restored images by the blurry images' names
-    kernels: dict[str, Path] = field(default_factory=dict)  # the estimated kernels, likewise
-    # On which scale gray images are, as far as records say, likewise.
-    gray_scales: dict[str, Luma] = field(default_factory=dict)
-    run_of: str = ""  # the name without _seedN: what runs with different seeds have in common
-    made_with: frozenset[str] = frozenset()  # settings on record, without the seed
-    unfinished: tuple[str, ...] = ()  # images whose records say that their runs have not ended
+    files: dict[str, Path]  # the restored images
+    kernels: dict[str, Path] = field(default_factory=dict)  # the estimated kernels
+    gray_luma: Luma | None = None  # the luminance of gray images that have no record
+
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        """How images were made, where this project's programs made them."""
+        files = {image: self.folder / f"{image}.json" for image in self.files}
+        return {image: record for image, file in files.items() if (record := _record(file))}
+
+    def gray_scale(self, image: str) -> Luma | None:
+        """The luminance that an image is if it is gray; None if that is unknown."""
+        return _gray_scale(self.records.get(image)) or self.gray_luma
+
+    @property
+    def run_of(self) -> str:
+        """What runs with different seeds have in common: the name without ``_seedN``."""
+        return re.sub(r"_seed\d+(?=/|$)", "", self.name)
+
+    @property
+    def made_with(self) -> frozenset[str]:
+        """The settings on record, without the seed."""
+        return frozenset(_shared(record["settings"]) for record in self.records.values())
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The images whose records say that their runs have not ended."""
+        return [name for name, record in self.records.items() if record.get("finished") is False]
 
 
 @dataclass(frozen=True)
@@ -71,7 +94,10 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
             name = path.as_posix()
         while name in taken:
             name = f"results/{name}"
-        methods.append(_method(name, folder, "known" if folder in known else "restored", files))
+        kernels = {image: folder / f"{image}_k.png" for image in files}
+        kernels = {image: file for image, file in kernels.items() if file.is_file()}
+        kind: Kind = "known" if folder in known else "restored"
+        methods.append(Method(name, folder, kind, files, kernels))
     if not methods:
         first = benchmark.images[0].name
         names = " or ".join(f"{first}{ending}.png" for ending in benchmark.endings)
@@ -105,9 +131,8 @@ def blurry_method(benchmark: Benchmark, files: dict[str, ImageFiles]) -> Method 
     if not blurry:
         return None
     folder = next(iter(blurry.values())).parent
-    # Gray ones were made from the color images, by prepare_lai.py for instance.
-    scales = dict.fromkeys(blurry, benchmark.data.luma)
-    return Method(BLURRY, folder, "blurry", blurry, gray_scales=scales, run_of=BLURRY)
+    # Gray ones were made from those in color, for instance by prepare_lai.py.
+    return Method(BLURRY, folder, "blurry", blurry, gray_luma=benchmark.data.luma)
 
 
 def find_image_files(
@@ -198,38 +223,18 @@ def _restored(folder: Path, benchmark: Benchmark) -> dict[str, Path]:
     }
 
 
-def _method(name: str, folder: Path, kind: Kind, files: dict[str, Path]) -> Method:
-    records = _records(folder, files)
-    scales = {image: _gray_scale(record["settings"]) for image, record in records.items()}
-    return Method(
-        name=name,
-        folder=folder,
-        kind=kind,
-        files=files,
-        kernels={image: file for image in files if (file := folder / f"{image}_k.png").is_file()},
-        gray_scales={image: scale for image, scale in scales.items() if scale},
-        run_of=re.sub(r"_seed\d+(?=/|$)", "", name),
-        made_with=frozenset(_shared(record["settings"]) for record in records.values()),
-        unfinished=tuple(i for i, record in records.items() if record.get("finished") is False),
-    )
+def _record(file: Path) -> Record | None:
+    """The record of how an image was made, if one of this project's programs made it.
 
-
-def _records(folder: Path, images: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The records of how images were made, where this project's programs made them."""
-    records = {}
-    for image in images:
-        file = folder / f"{image}.json"
-        if not file.exists():
-            continue
-        try:
-            record = read_json(file)
-        except (DataError, OSError) as error:
-            say(f"passed over as a record: {describe(error)}")
-            continue
-        # Files of other programs may have the same name; their images are scored all the same.
-        if isinstance(record, dict) and isinstance(record.get("settings"), dict):
-            records[image] = record
-    return records
+    Another program's file may have the same name; its image is scored all the same.
+    """
+    try:
+        record = read_json(file) if file.exists() else None
+    except (DataError, OSError) as error:
+        say(f"not a record: {describe(error)}")
+        return None
+    is_record = isinstance(record, dict) and isinstance(record.get("settings"), dict)
+    return record if is_record else None
 
 
 def _shared(settings: dict[str, Any]) -> str:
@@ -242,9 +247,10 @@ def _shared(settings: dict[str, Any]) -> str:
     return json.dumps(shared, sort_keys=True)
 
 
-def _gray_scale(settings: dict[str, Any]) -> Luma | None:
-    """The scale of a restored luminance, of which a record has the values of black and white."""
-    match settings.get("luma_range"):
-        case [float() | int() as black, float() | int() as white] if 0 <= black < white <= 1:
+def _gray_scale(record: Record | None) -> Luma | None:
+    """The luminance that was restored, by the values of black and white on record."""
+    settings = record["settings"] if record else {}
+    match settings.get("luma", settings.get("luma_range")):  # the latter in older records
+        case [*_, float() | int() as black, float() | int() as white] if 0 <= black < white <= 1:
             return replace(FULL_RANGE, black=black, white=white)
     return None

@@ -5,7 +5,6 @@ file's name nor its content reveals. Blurring the truth again does.
 """
 
 import numpy as np
-from scipy.signal import correlate
 
 from statistic.metrics import BORDER, SSIM_WINDOW, comp_upto_shift
 from utils.images.kernels import centre_of_mass
@@ -46,6 +45,8 @@ def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> fl
             f"blurry is {blurry.shape}: with a kernel of {kernel.shape} it must be at least "
             f"{smallest - 1} pixels larger than that"
         )
+    from scipy.signal import correlate  # half a second, which --help shall not take
+
     top, left = centre_of_mass(kernel)
     # The FFT's rounding leaves values like -1e-17.
     reblurred = correlate(truth, kernel, "valid", "fft").clip(0, 1)

@@ -50,7 +50,7 @@ class ScoringJob:
     known: Path | None  # the image restored with the true kernel
     known_failure: str | None  # why it could not be so restored
     restored: dict[str, Path]  # by the methods' names
-    gray_scales: dict[str, Luma]  # of gray restored images, likewise, as far as they are known
+    gray_scales: dict[str, Luma | None]  # see `statistic.methods.Method.gray_scale`, likewise
     aligned: dict[str, Path]  # where the aligned images shall be written, likewise
     maxshift: int  # see `statistic.metrics.comp_upto_shift`
     luma: Luma  # the luminance that is compared
@@ -77,7 +77,7 @@ def score_image(job: ScoringJob) -> list[Score]:
 
     scores = []
     for method, file in job.restored.items():
-        scale = job.gray_scales.get(method)
+        scale = job.gray_scales[method]
         try:
             image = read_image(file)
             found = _align(file, job.luma.luminance(image, scale), truth, job.maxshift)

@@ -4,8 +4,9 @@ python statistic/statistic_lai.py                                    # all of re
 python statistic/statistic_lai.py --methods uniform 'pan*' --maxshift 5
 
 A method is a folder of PNGs below results/lai*: manmade_01_kernel_01.png (color), or else
-manmade_01_kernel_01_x.png (luminance); of color the luminance is compared. The sharp images are
-those of results/lai/ground_truth, else of datasets/lai/ground_truth.
+manmade_01_kernel_01_x.png (gray). The Y of MATLAB's rgb2ycbcr is compared; gray results of this
+project are converted to it. The sharp images are those of results/lai/ground_truth, or else of
+datasets/lai/ground_truth.
 Tables and plots go to results/statistics/lai. The report, to be opened in a browser, is
 report/index.html, or with --results_path FOLDER, FOLDER/report/index.html.
 """
@@ -18,7 +19,6 @@ from datasets import catalog
 from statistic import published
 from statistic.benchmark import Benchmark
 from statistic.evaluate import evaluate, parse_options, report
-from statistic.plots import draw_subsets
 from utils.terminal.program import run_program
 
 LAI = Benchmark(
@@ -33,6 +33,9 @@ LAI = Benchmark(
 
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
+    # Here, so that neither --help nor each worker process has to import matplotlib.
+    from statistic.plots import draw_subsets
+
     statistics = evaluate(options, LAI)
     return report(statistics, options.results, [draw_subsets])
 

@@ -4,7 +4,7 @@ python statistic/statistic_levin.py                                  # all of re
 python statistic/statistic_levin.py --methods levin zuo --maxshift 5
 
 A method is a folder of PNGs below results/levin*, im1_kernel1_img.png or im1_kernel1_img_x.png.
-The sharp images are those of results/levin/groundtruth, else of datasets/levin/gt.
+The sharp images are those of results/levin/groundtruth, or else of datasets/levin/gt.
 Tables and plots go to results/statistics/levin. The report, to be opened in a browser, is
 report/index.html, or with --results_path FOLDER, FOLDER/report/index.html.
 """
@@ -17,7 +17,6 @@ from datasets import catalog
 from statistic import published
 from statistic.benchmark import Benchmark
 from statistic.evaluate import evaluate, parse_options, report
-from statistic.plots import draw_error_ratios, draw_heatmaps
 from utils.terminal.program import run_program
 
 LEVIN = Benchmark(
@@ -32,6 +31,9 @@ LEVIN = Benchmark(
 
 def main(arguments: list[str]) -> int:
     options = parse_options(arguments, __doc__)
+    # Here, so that neither --help nor each worker process has to import matplotlib.
+    from statistic.plots import draw_error_ratios, draw_heatmaps
+
     statistics = evaluate(options, LEVIN)
     return report(statistics, options.results, [draw_error_ratios, draw_heatmaps])
 

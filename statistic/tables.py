@@ -196,16 +196,16 @@ def _notes_on_gray_files(statistics: Statistics) -> Iterable[str]:
         return
     for method in statistics.methods:
         gray = [score.image for score in statistics.scores_of(method.name) if score.gray]
-        converted = sum(image in method.gray_scales for image in gray)
+        converted = sum(method.gray_scale(image) is not None for image in gray)
         if converted:
             yield (
-                f"{method.name}: {converted} gray images, converted from the range on record to "
+                f"{method.name}, gray images ({converted}): converted from the range on record to "
                 "that of rgb2ycbcr's Y (16 to 235), in which color images are compared."
             )
         if len(gray) > converted:
             yield (
-                f"{method.name}: {len(gray) - converted} gray images without a record, taken for "
-                "rgb2ycbcr's Y (16 to 235). If they are rgb2gray's (0 to 255), these scores are "
+                f"{method.name}, gray images without a record ({len(gray) - converted}): taken for "
+                "rgb2ycbcr's Y (16 to 235). If they are rgb2gray's (0 to 255), their scores are "
                 "too low."
             )
 

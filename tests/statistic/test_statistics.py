@@ -25,6 +25,7 @@ from statistic.statistic_levin import main as levin
 from tests.pictures import noisy, picture, put
 from utils.errors import DataError, UsageError
 from utils.images.colors import MATLAB_GRAY, STUDIO_RANGE
+from utils.images.files import MAX_JSON_BYTES
 from utils.images.reading import read_gray, read_image
 from utils.images.writing import encode_png
 
@@ -529,21 +530,24 @@ def test_gray_results_of_this_project_score_like_their_color_images(workplace, c
     put(Path("results/lai/color/people_02_kernel_03.png"), color)
     put(Path("results/lai/gray/people_02_kernel_03_x.png"), luma.luminance(color))
     levels = [luma.black, luma.white]
-    record(Path("results/lai/gray/people_02_kernel_03.json"), luma_range=levels)
+    settings = {"luma": [luma.weights, *levels]}
+    if luma == STUDIO_RANGE:
+        settings = {"luma_range": levels}
+    record(Path("results/lai/gray/people_02_kernel_03.json"), **settings)
     assert lai(["--jobs", "1", "--save_aligned"]) == 0
     scores = scores_in(workplace / "results/statistics/lai")
     in_color, in_gray = (scores[m, "people_02_kernel_03"] for m in ("color", "gray"))
     # But for the rounding to 8 bits.
     assert float(in_gray["psnr"]) == pytest.approx(float(in_color["psnr"]), abs=0.03)
     assert float(in_gray["ssim"]) == pytest.approx(float(in_color["ssim"]), abs=5e-4)
-    note = "gray: 1 gray images, converted from the range on record"
+    note = "gray, gray images (1): converted from the range on record"
     assert note in capsys.readouterr().out
     # The aligned image is on its file's scale.
     saved = read_image("results/lai/gray/aligned/people_02_kernel_03_x.png")
     assert np.abs(saved - crop(luma.luminance(color))).max() <= 1.01 / 255
 
 
-@pytest.mark.parametrize("settings", [None, {}, {"luma_range": "all"}, {"luma_range": [1, 0]}])
+@pytest.mark.parametrize("settings", [None, {}, {"luma": "all"}, {"luma_range": [1, 0]}])
 def test_gray_results_without_a_record_are_taken_for_y_and_named(workplace, capsys, settings):
     truth = picture(70, 64, 3)
     put(Path("results/lai/ground_truth/people_02.png"), truth)
@@ -555,7 +559,7 @@ def test_gray_results_without_a_record_are_taken_for_y_and_named(workplace, caps
     row = scores_in(workplace / "results/statistics/lai")["gray", "people_02_kernel_03"]
     expected = comp_upto_shift(gray, STUDIO_RANGE.luminance(truth))[0]
     assert float(row["psnr"]) == pytest.approx(expected, abs=1e-8)
-    note = "gray: 1 gray images without a record, taken for rgb2ycbcr's Y"
+    note = "gray, gray images without a record (1): taken for rgb2ycbcr's Y"
     assert note in capsys.readouterr().out
     assert note in (workplace / "results/statistics/lai/statistics.md").read_text()
 
@@ -570,7 +574,7 @@ def test_gray_blurry_images_of_lai_are_converted(workplace, capsys):
     scores = scores_in(workplace / "results/statistics/lai")
     blurry, same = (float(scores[m, "people_02_kernel_03"]["psnr"]) for m in ("blurry", "color"))
     assert blurry == pytest.approx(same, abs=0.03)
-    assert "blurry: 1 gray images, converted" in capsys.readouterr().out
+    assert "blurry, gray images (1): converted" in capsys.readouterr().out
 
 
 def test_no_name_reaches_the_terminal_raw(small, capsys):
@@ -597,7 +601,7 @@ def test_what_is_no_record_is_passed_over_in_one_line(small, capsys, kind):
     if kind == "pipe":
         os.mkfifo(file)
     else:
-        content = {"long": " " * 2**20 + "{}", "deep": "[" * 100_000, "text": "no JSON"}
+        content = {"long": " " * MAX_JSON_BYTES + "{}", "deep": "[" * 100_000, "text": "no JSON"}
         file.write_text(content[kind])
     assert levin(["--jobs", "1"]) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "record" in line]

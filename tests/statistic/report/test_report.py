@@ -719,25 +719,25 @@ def test_names_are_shown_and_do_not_act(levin_page):
     assert page.browser.title == "Deblurring results: Lai, Levin"
 
 
-def test_nothing_is_asked_of_the_network_and_nothing_goes_wrong(browser, report):
-    for benchmark in ("levin", "lai"):
-        page = Page(browser, report / "index.html", benchmark)
-        for select in ("select.method", "select.left", "select.right", "select.image"):
-            for option in [o.text for o in Select(page.find(select)).options][:6]:
-                page.choose(select, option)
-        page.find("thead button").click()
-        log = browser.get_log("performance")
-        messages = [json.loads(entry["message"])["message"] for entry in log]
-        addresses = [
-            message["params"]["request"]["url"]
-            for message in messages
-            if message["method"] == "Network.requestWillBeSent"
-        ]
-        assert (report / "index.html").as_uri() in addresses
-        assert any(address.endswith(".svg") for address in addresses)
-        assert all(address.startswith(("file://", "data:")) for address in addresses)
-        assert "Network.loadingFailed" not in [message["method"] for message in messages]
-        assert browser.get_log("browser") == []
+@pytest.mark.parametrize("benchmark", ["levin", "lai"])
+def test_nothing_is_asked_of_the_network_and_nothing_goes_wrong(browser, report, benchmark):
+    page = Page(browser, report / "index.html", benchmark)
+    for select in ("select.method", "select.left", "select.right", "select.image"):
+        for option in [o.text for o in Select(page.find(select)).options][:6]:
+            page.choose(select, option)
+    page.find("thead button").click()
+    log = browser.get_log("performance")
+    messages = [json.loads(entry["message"])["message"] for entry in log]
+    addresses = [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+    assert (report / "index.html").as_uri() in addresses
+    assert any(address.endswith(".svg") for address in addresses)
+    assert all(address.startswith(("file://", "data:")) for address in addresses)
+    assert "Network.loadingFailed" not in [message["method"] for message in messages]
+    assert browser.get_log("browser") == []
 
 
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
