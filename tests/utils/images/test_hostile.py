@@ -263,8 +263,8 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path):
 def test_too_little_memory_is_told(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4000, 4000, 3), np.uint8))
     limit = (
-        "import resource, sys\nfrom utils.command import DataError\n"
-        "from utils.images import read_photograph\n"
+        "import resource, sys\nfrom utils.errors import DataError\n"
+        "from utils.images.reading import read_photograph\n"
         "used = int(open('/proc/self/statm').read().split()[0]) << 12\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (int(sys.argv[2]) << 20), -1))\n"
         "try:\n    print(read_photograph(sys.argv[1]).pixels.shape)\n"
