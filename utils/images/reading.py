@@ -16,7 +16,7 @@ EIGHT_BITS = np.dtype(np.uint8)
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """List the image files of a folder by name; hidden files and subfolders are passed over.
+    """List the image files of a folder by name, without hidden files and subfolders.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def find_image(folder: str | Path, name: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Photograph:
-    """An image file's content: what is restored, and what is kept for the restored file.
+    """The content of an image file: the pixels, and what a restored file keeps of it.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Photograph:
 
 
 def read_photograph(path: str | Path) -> Photograph:
-    """Read an image file with all that a restored one shall have as well.
+    """Read an image file with everything that a restored file keeps of it.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def read_photograph(path: str | Path) -> Photograph:
     Returns
     -------
     Photograph
-        What the file holds.
+        The content of the file.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def read_photograph(path: str | Path) -> Photograph:
 
 
 def make_photograph(image: np.ndarray) -> Photograph:
-    """Scale what OpenCV has decoded to [0, 1], and part it into pixels and alpha.
+    """Scale pixels as decoded by OpenCV to [0, 1], and separate color from alpha.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def make_photograph(image: np.ndarray) -> Photograph:
     Returns
     -------
     Photograph
-        The same.
+        The image with its alpha and depth.
     """
     depth = image.dtype
     image = image / float(np.iinfo(depth).max)
@@ -132,19 +132,19 @@ def make_photograph(image: np.ndarray) -> Photograph:
 
 
 def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
-    """Turn an image as its EXIF orientation says.
+    """Rotate or mirror an image according to its EXIF orientation.
 
     Parameters
     ----------
     image : (H, W, ...) array
-        The pixels as they are stored.
+        The pixels as stored.
     exif : bytes
         A file's EXIF block; it may be empty.
 
     Returns
     -------
     (H, W, ...) or (W, H, ...) array
-        The image as it is meant to be seen; unchanged where the block does not say.
+        The image as it is meant to be seen; unchanged if the block has no orientation.
     """
     block = Image.Exif()
     try:
@@ -152,7 +152,7 @@ def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
             warnings.simplefilter("ignore")
             block.load(exif)
             orientation = block.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # some five types, by the place of the damage: stored upright, then
+    except Exception:  # about five types, depending on the damage: taken to be upright
         return image
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
@@ -195,7 +195,7 @@ def read_kernel(path: str | Path) -> np.ndarray:
     Raises
     ------
     DataError
-        If the file is no image, or black all over.
+        If the file is not an image, or entirely black.
     """
     kernel = read_gray(path)
     if not kernel.any():

@@ -13,12 +13,12 @@ EIGHT_BITS = np.dtype(np.uint8)
 
 
 def quantise(image: np.ndarray, depth: np.dtype) -> np.ndarray:
-    """Round an image in [0, 1] to the whole numbers of a depth; what lies outside is clipped."""
+    """Round an image in [0, 1] to the integers of a depth; other values are clipped."""
     return np.rint(np.clip(image, 0, 1) * np.iinfo(depth).max).astype(depth)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Round an image in [0, 1] to 8 bits; what lies outside is clipped."""
+    """Round an image in [0, 1] to 8 bits; other values are clipped."""
     return quantise(image, EIGHT_BITS)
 
 
@@ -47,7 +47,7 @@ def encode_png(
         Image.fromarray(quantise(np.dstack([image, alpha]), depth)).save(content, "PNG")
         return content.getvalue()
     if alpha is not None:
-        # Neither library writes 16-bit gray with alpha: color that is gray it is then.
+        # Neither library writes 16-bit gray with alpha, so it becomes gray in three channels.
         channels = [*(channels * 3)[:3], alpha]
     return cv2.imencode(".png", quantise(np.dstack(channels), depth))[1].tobytes()
 
