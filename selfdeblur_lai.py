@@ -36,7 +36,12 @@ def main(arguments: list[str]) -> int:
     )
     if given.no_rescue:
         options = replace(options, method=without_remedy(options.method))
-    experiment = Experiment(catalog.LAI.kernel_size, luma=catalog.LAI.luma, color_suffix=".png")
+    experiment = Experiment(
+        catalog.LAI.kernel_size,
+        luma=catalog.LAI.luma,
+        scored_luma=catalog.LAI.scored_luma,
+        color_suffix=".png",
+    )
     return restore_images(options, experiment)
 
 

@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
         given.export,
         "results/README.md says where to get the authors' (lai/SelfDeblur_models.zip)",
         luma=catalog.LAI.luma,
+        scored_luma=catalog.LAI.scored_luma,
         color_suffix=".png",
     )
 

@@ -54,26 +54,6 @@ def blur(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return correlate(sharp, kernel, mode="valid")
 
 
-def crop_to_blurry(sharp: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarray:
-    """Crop a sharp image to the part that its blurry image (by valid correlation) shows.
-
-    Parameters
-    ----------
-    sharp : (H + kh - 1, W + kw - 1, ...) array
-        The image that was blurred.
-    kernel_size : (kh, kw)
-        The size of the kernel that blurred it.
-
-    Returns
-    -------
-    (H, W, ...) array
-        A view that starts at ``((kh - 1) // 2, (kw - 1) // 2)``.
-    """
-    kh, kw = kernel_size
-    top, left = (kh - 1) // 2, (kw - 1) // 2
-    return sharp[top : sharp.shape[0] - (kh - 1 - top), left : sharp.shape[1] - (kw - 1 - left)]
-
-
 def expose(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
     """Record light as an 8-bit sensor does: Gaussian noise, clipping, rounding.
 

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.camera_shake import camera_shake
 from datasets.catalog import LEVIN
-from datasets.formation import as_stored, blur, crop_to_blurry, expose
+from datasets.formation import as_stored, blur, expose
 from datasets.output import write_new
 from utils.errors import printable
-from utils.images.kernels import scale_kernel
+from utils.images.kernels import crop_to_blurry, scale_kernel
 from utils.images.writing import encode_png, to_uint8
 from utils.terminal.program import Parser, run_program
 

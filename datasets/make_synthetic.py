@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.camera_shake import SMALLEST_SIZE, camera_shake
 from datasets.catalog import LAI, LEVIN
-from datasets.formation import as_stored, blur, crop_to_blurry, expose, saturate
+from datasets.formation import as_stored, blur, expose, saturate
 from datasets.output import write_new
 from utils.errors import DataError, UsageError, printable
-from utils.images.kernels import scale_kernel
+from utils.images.kernels import crop_to_blurry, scale_kernel
 from utils.images.reading import list_images, read_color
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from datasets.camera_shake import accumulate, camera_shake
-from datasets.formation import as_stored, blur, crop_to_blurry, expose
-from utils.images.kernels import scale_kernel
+from datasets.formation import as_stored, blur, expose
+from utils.images.kernels import crop_to_blurry, scale_kernel
 from utils.images.reading import read_kernel
 from utils.images.writing import write_png
 

@@ -86,7 +86,7 @@ def test_first_iteration_shows_the_network_as_it_is(inputs, tmp_path):
     generator = torch.Generator().set_state(start.noise_state)
     noise = torch.empty_like(start.zx).normal_(generator=generator)
     with torch.no_grad():
-        image = crop_to_blurry(gx(start.zx + 0.001 * noise), (5, 5))[0, 0].numpy()
+        image = crop_to_blurry(gx(start.zx + 0.001 * noise)[0, 0].numpy(), (5, 5))
         kernel = gk(start.zk)[0, 0].numpy()
     shown = read_gray(tmp_path / "first" / f"{NAME}_x.png")
     assert shown.std() > 0.01

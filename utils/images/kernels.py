@@ -30,14 +30,14 @@ def crop_to_blurry(sharp: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarra
 
     Parameters
     ----------
-    sharp : (..., H + kh - 1, W + kw - 1) array
+    sharp : (H + kh - 1, W + kw - 1, ...) array
         The sharp image, larger than the blurry one by the kernel's reach.
     kernel_size : tuple of int
         Height kh and width kw of the kernel.
 
     Returns
     -------
-    (..., H, W) array
+    (H, W, ...) array
         The crop at the offset ((kh - 1) // 2, (kw - 1) // 2).
     """
     kh, kw = kernel_size
@@ -53,14 +53,14 @@ def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    sharp : (..., H + kh - 1, W + kw - 1) array
+    sharp : (H + kh - 1, W + kw - 1, ...) array
         The sharp image.
     kernel : (kh, kw) array
         The kernel that blurs it, non-negative and not all zero.
 
     Returns
     -------
-    (..., H, W) array
+    (H, W, ...) array
         The crop at the kernel's centre of mass, in whole pixels.
     """
     return crop(sharp, kernel.shape, centre_of_mass(kernel))
@@ -68,5 +68,5 @@ def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def crop(sharp: np.ndarray, kernel_size: tuple[int, int], offset: tuple[int, int]) -> np.ndarray:
     """Cut a part of the blurry image's size out of a sharp image."""
-    (kh, kw), (height, width), (top, left) = kernel_size, sharp.shape[-2:], offset
-    return sharp[..., top : top + height - kh + 1, left : left + width - kw + 1]
+    (kh, kw), (height, width), (top, left) = kernel_size, sharp.shape[:2], offset
+    return sharp[top : top + height - kh + 1, left : left + width - kw + 1]

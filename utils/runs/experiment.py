@@ -24,6 +24,8 @@ class Experiment:
         option of the same name goes before it.
     luma : Luma
         Which luminance of a color image is restored.
+    scored_luma : Luma
+        Which luminance the scores compare.
     color_suffix : str or None
         Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
         its luminance, another suffix beside it, None nowhere.
@@ -44,6 +46,7 @@ class Experiment:
 
     kernel_size: Callable[[str], tuple[int, int]]
     luma: Luma = FULL_RANGE
+    scored_luma: Luma = FULL_RANGE
     color_suffix: str | None = None
     registered: bool = False
     files: Callable[[str], dict[str, Path]] = lambda name: {}

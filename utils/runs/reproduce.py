@@ -27,6 +27,7 @@ def reproduce_all(
     display: Display,
     *,
     luma: Luma = FULL_RANGE,
+    scored_luma: Luma = FULL_RANGE,
     color_suffix: str | None = None,
 ) -> int:
     """Show what released networks give for all images that a command line asks for, and report.
@@ -45,7 +46,7 @@ def reproduce_all(
         How to get the networks; said where they are missing.
     display : Display
         Shows the progress.
-    luma, color_suffix
+    luma, scored_luma, color_suffix
         As in `utils.runs.experiment.Experiment`.
 
     Returns
@@ -80,6 +81,7 @@ def reproduce_all(
     experiment = Experiment(
         kernel_size,
         luma,
+        scored_luma,
         color_suffix,
         files=files,
         start=lambda path, restoration: with_networks(restoration, files(path.stem)),

@@ -96,7 +96,6 @@ def read_result(
     Panels
         Its pictures and scores.
     """
-    luma = experiment.luma.luminance
     outputs = Outputs(options.save_path, path.stem)
     record = read_json(outputs.record)
     blurry, restored = read_image(path), read_image(outputs.image)
@@ -104,8 +103,13 @@ def read_result(
     if truth_path := find_truth(path):
         try:
             truth = read_image(truth_path)
-            before = comp_upto_shift(luma(blurry), luma(truth))[:2]
-            after = comp_upto_shift(luma(restored), luma(truth))[:2]
+            scored = experiment.scored_luma
+            before, after = (
+                comp_upto_shift(scored.luminance(image, experiment.luma), scored.luminance(truth))[
+                    :2
+                ]
+                for image in (blurry, restored)
+            )
         except (DataError, OSError, ValueError) as error:
             log.warning("%s: not scored: %s", path.stem, describe(error))
     if experiment.color_suffix and outputs.file(experiment.color_suffix).is_file():

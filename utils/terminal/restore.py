@@ -24,6 +24,7 @@ def reproduce_images(
     where_to_get: str,
     *,
     luma: Luma = FULL_RANGE,
+    scored_luma: Luma = FULL_RANGE,
     color_suffix: str | None = None,
 ) -> int:
     """Show what released networks give, and report (see `utils.runs.reproduce.reproduce_all`)."""
@@ -36,5 +37,6 @@ def reproduce_images(
         where_to_get,
         Bars(),
         luma=luma,
+        scored_luma=scored_luma,
         color_suffix=color_suffix,
     )
