@@ -5,7 +5,7 @@
     python selfdeblur_lai.py --only 'text_*' --method quick       # without a GPU
 
 Luminance images give NAME_x.png and NAME_k.png; color images NAME.png as well, in color. An image
-that collapses to black is fitted again with the kernel that was found.
+that collapses to black is fitted again with the estimated kernel.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
-"""The methods, side by side: each is a tuple of stages, and each number has its source.
+"""The methods, side by side: each is a tuple of stages, and each number names its source.
 
-A script has a table of methods, from which ``--method NAME`` chooses; the first is its default.
+A script offers a table of methods to ``--method NAME``; the first is its default.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ QUICK = Recipe(
 
 
 def blind(recipe: Recipe) -> Method:
-    """Fit both networks; where the image collapsed to black, fit Gx again with the kernel found."""
+    """Fit both networks; if the image collapses to black, refit Gx with the estimated kernel."""
     remedy = replace(
         NONBLIND,
         channels=recipe.channels,
@@ -47,7 +47,7 @@ def blind(recipe: Recipe) -> Method:
 
 
 def blind_methods(default: Recipe) -> dict[str, Method]:
-    """Name the methods for an unknown kernel, given the recipe of the authors' script."""
+    """The methods for an unknown kernel, given the recipe of the authors' script."""
     return {
         "default": blind(default),
         "quick": blind(QUICK),
@@ -62,10 +62,10 @@ NONBLIND_METHODS: dict[str, Method] = {
     "paper-5k": (ImageFit(PAPER_5K),),
     "paper-20k": (ImageFit(PAPER_20K),),
 }
-"""The methods for a kernel that is known."""
+"""The methods for a known kernel."""
 
 REPRODUCE_METHODS: dict[str, Method] = {"default": (ReleasedFit(REPRODUCE),)}
-"""The authors' way to show their released networks: as they are, and after one small step of Gx."""
+"""As the authors show their released networks: unchanged, and after one small step of Gx."""
 
 
 def change_recipes(
@@ -75,7 +75,7 @@ def change_recipes(
     tv_weight: float | None = None,
     precision: str | None = None,
 ) -> Method:
-    """Change the recipes of a method's fits; None leaves a number as it is.
+    """Change the recipes of a method's fits; None leaves a setting unchanged.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def change_recipes(
 
 
 def resolve_precision(method: Method, auto: str) -> Method:
-    """Put a precision in the place of ``auto``, wherever a method's recipes leave it open."""
+    """Replace the precision ``auto`` in a method's recipes by a definite one."""
     return tuple(
         replace(stage, recipe=replace(stage.recipe, precision=auto))
         if isinstance(stage, Fit) and stage.recipe.precision == "auto"
@@ -114,7 +114,7 @@ def resolve_precision(method: Method, auto: str) -> Method:
 
 
 def without_remedy(method: Method) -> Method:
-    """Leave out the stages that are run only where the image collapsed to black."""
+    """Remove the stages that run only if the image collapses to black."""
     return tuple(
         stage for stage in method if not (isinstance(stage, ImageFit) and stage.only_if_black)
     )

@@ -1,4 +1,4 @@
-"""One image from its pixels to its restoration: a method's stages, one after another; no files."""
+"""Restore one image: run the stages of a method one after another. Reads and writes no files."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,18 +18,18 @@ from utils.engine.stage import Method, Restoration, Stage, Work
 
 @dataclass(frozen=True)
 class Task:
-    """One image to restore.
+    """One image, and how to restore it.
 
     Parameters
     ----------
     method : tuple of Stage
-        How.
+        Its stages.
     restoration : Restoration
-        What is known of it: the blurry image, and whatever the method's first stage needs besides.
+        The blurry image, and whatever else the method's first stage needs.
     seed : int
-        Of all random numbers.
+        Seed of all random numbers.
     settings : dict
-        All that decides the result, to be kept in checkpoints.
+        Everything that determines the result; kept in checkpoints.
     """
 
     method: Method
@@ -38,7 +38,7 @@ class Task:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def bytes_needed(self, roomy: bool = False) -> int:
-        """Estimate the memory that the restoration takes (see `Stage.bytes_needed`)."""
+        """Estimate the memory that the restoration needs (see `Stage.bytes_needed`)."""
         image_size, kernel_size = self.restoration.blurry.shape, self.restoration.kernel_size
         return max(stage.bytes_needed(image_size, kernel_size, roomy) for stage in self.method)
 
@@ -64,23 +64,23 @@ def restore(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     checkpoint : bytes, optional
-        What `on_checkpoint` got from an earlier run of the same task; this one goes on from there.
-        On the CPU it ends with the same bits as a run that never stopped.
+        What `on_checkpoint` got in an earlier run of the same task; this one resumes there. On the
+        CPU it ends with the same bits as a run that never stopped.
     save_every : int
         Iterations of a fit from one intermediate result to the next.
     on_stage : callable, optional
-        Takes the record of each stage as it begins or goes on: its name as ``stage``, the
-        ``steps`` done, their ``total`` (0 while it is not known), and ``seconds``.
+        Takes the record of each stage as it begins or resumes: its name as ``stage``, the
+        ``steps`` done, their ``total`` (0 while unknown), and ``seconds``.
     on_step : callable, optional
-        Takes the steps done of the stage in work, their total, and a detail such as the loss.
+        Takes the steps done in the current stage, their total, and a detail such as the loss.
     on_save : callable, optional
-        Takes the `Restoration` reached so far, and the records of the stages so far, to which
-        each stage may have added notes. Called by the stages, and when the last has ended.
+        Takes the `Restoration` and the records of the stages so far, including their notes.
+        Called by the stages, and after the last one.
     checkpoint_due : callable, optional
-        Tells whether `on_checkpoint` is to be called.
+        Returns whether `on_checkpoint` should be called.
     on_checkpoint : callable, optional
-        Takes the bytes of a checkpoint and the record of the stage in work, where one is due, and
-        where a stage but the first begins. What it raises ends the work.
+        Takes the bytes of a checkpoint and the record of the current stage. Called when one is due,
+        and when any stage but the first begins. What it raises ends the restoration.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def restore(
     CheckpointError
         If `checkpoint` is damaged, or of another task.
     DataError
-        If a stage finds that the image cannot be restored, or needs more memory than there is.
+        If a stage cannot restore the image, or needs more memory than is free.
     ValueError, FloatingPointError
         See `utils.engine.deblur.deblur`.
     """
@@ -152,29 +152,29 @@ def restore(
 
 
 class Position:
-    """Where the restoration of an image stands.
+    """How far the restoration of an image has come.
 
     Parameters
     ----------
     restoration : Restoration
-        What is known before the stage in work, or next to come.
+        What is known before the current stage.
     """
 
     def __init__(self, restoration: Restoration) -> None:
         self.restoration = restoration
         self.stage = 0
-        self.in_work = False  # whether that stage has begun
-        self.state: Mapping[str, Any] | None = None  # of that stage
+        self.in_work = False  # whether the current stage has begun
+        self.state: Mapping[str, Any] | None = None  # of the current stage
         self.records: list[dict[str, Any]] = []
         self._clock = time.perf_counter()
 
     @property
     def record(self) -> dict[str, Any]:
-        """The record of the stage in work."""
+        """The record of the current stage."""
         return self.records[-1]
 
     def begin(self, stage: Stage) -> None:
-        """Begin the stage that is next."""
+        """Begin the next stage."""
         self.clock()
         self.records.append({"stage": stage.name, "steps": 0, "total": 0, "seconds": 0.0})
         if stage.reason:
@@ -182,7 +182,7 @@ class Position:
         self.state, self.in_work = None, True
 
     def end(self, restoration: Restoration) -> None:
-        """End the stage in work with what it has found."""
+        """End the current stage with what it has found."""
         self.clock()
         self.restoration, self.stage, self.in_work = restoration, self.stage + 1, False
 
@@ -194,13 +194,13 @@ class Position:
         self._clock = now
 
     def checkpoint(self, task: Task, state: Mapping[str, Any] | None) -> Checkpoint:
-        """Give the checkpoint of this position."""
+        """Make the checkpoint of this position."""
         start = ("blurry", "kernel_size")
         found = {k: v for k, v in vars(self.restoration).items() if k not in start}
         return Checkpoint(task.settings, self.stage, self.records, found, state)
 
     def load(self, checkpoint: Checkpoint, task: Task) -> None:
-        """Go on from a checkpoint of a task."""
+        """Resume from a checkpoint of a task."""
         if checkpoint.stage >= len(task.method):
             raise CheckpointError("of another method")
         try:

@@ -1,4 +1,4 @@
-"""What a method is made of: stages, each of which takes what is known of an image further."""
+"""The stages that methods are made of: each adds to what is known of an image."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Restoration:
-    """What is known of one image: what it starts with, and what the stages have found so far.
+    """What is known of one image: the input, and what the stages have found so far.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Restoration:
     kernel : (kh, kw) float array, optional
         The blur kernel, non-negative with sum 1, for `utils.engine.blur.blur`: a correlation.
     sharp : (H + kh - 1, W + kw - 1) float array, optional
-        The sharp image in [0, 1], larger than the blurry one by the kernel's reach.
+        The sharp image in [0, 1], with the border that the kernel blurs into the blurry one.
     gx, gk : SkipNetwork, KernelNetwork or KnownKernel, optional
         The networks. Image and kernel are what they gave *before* their latest update.
     losses : list of float
@@ -59,29 +59,29 @@ class Restoration:
 
 @dataclass
 class Work:
-    """What a stage is lent while it runs: where to compute, where to go on, whom to report to.
+    """What a stage runs with: the device, the state to resume from, the callbacks to report to.
 
     Parameters
     ----------
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``.
     seed : int
-        Of all random numbers.
+        Seed of all random numbers.
     save_every : int
         Iterations from one intermediate result to the next.
     state : dict or None
-        What the stage gave to `keep` before it was interrupted; None where it starts anew.
+        What the stage passed to `keep` before it was interrupted; None if it starts from scratch.
     show : callable
-        Takes the steps done, their total, and a detail such as the loss, for a progress bar.
+        Takes the steps done, their total, and a detail such as the loss, for the progress bar.
     save : callable
-        Takes the `Restoration` reached so far, for whoever wants intermediate results.
+        Takes the `Restoration` so far as an intermediate result.
     checkpoint_due : callable
-        Tells whether `keep` is to be called now.
+        Returns whether `keep` should be called now.
     keep : callable
-        Takes a state from which the stage can go on: a dict of tensors, arrays, numbers and texts,
-        nested at will; None where the stage can but start anew. May end the work by an exception.
+        Takes a state from which the stage can resume: a dict of tensors, arrays, numbers and
+        strings, nested as needed; None if the stage can only start over. May raise to end the run.
     note : callable
-        Takes keyword arguments that are recorded of the stage beside the result.
+        Takes keyword arguments to add to the stage's record.
     """
 
     device: str
@@ -101,14 +101,14 @@ class Work:
         detail: str = "",
         state: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
-        """Report a step, and keep the state where a checkpoint is due.
+        """Report a step, and keep the state if a checkpoint is due.
 
         Parameters
         ----------
         done, total, detail
             See `show`.
         state : callable, optional
-            Gives what `keep` takes; without it an interrupted stage starts anew.
+            Returns what `keep` takes; without it an interrupted stage starts over.
         """
         self.show(done, total, detail)
         if self.checkpoint_due():
@@ -125,46 +125,43 @@ class Stage:
 
     @property
     def reason(self) -> str:
-        """Why the stage is run, where that is worth a message."""
+        """Why the stage runs, if that is worth a message."""
         return ""
 
     def check(self, restoration: Restoration) -> None:
-        """Raise a ValueError if the stage cannot restore such an image; asked before the first."""
+        """Raise a ValueError if the stage cannot handle the image; called before any stage runs."""
 
     def applies(self, restoration: Restoration) -> bool:
-        """Tell whether the stage is to run, given what is known by then."""
+        """Return whether the stage should run, given what is known by then."""
         return True
 
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
     ) -> int:
-        """Estimate the memory that the stage takes, given the image's and the kernel's size.
-
-        `roomy` asks for what it takes where there is room, if that is more, for speed.
-        """
+        """Estimate the memory that the stage needs; with `roomy`, what makes it fast as well."""
         return 0
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
-        """Take what is known further.
+        """Run the stage.
 
         Parameters
         ----------
         restoration : Restoration
-            What is known; it must not be changed.
+            What is known; not to be modified.
         work : Work
-            What the stage is lent.
+            What it runs with.
 
         Returns
         -------
         Restoration
-            The same, richer.
+            The same with what the stage has found.
         """
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """Give all that decides the stage's result, as JSON can hold it."""
+        """Everything that determines the stage's result, as values for JSON."""
         return {"stage": self.name, **asdict(self)}  # type: ignore[call-overload]
 
 
 Method = tuple[Stage, ...]
-"""The stages that restore an image, in their order."""
+"""The stages that restore an image, in order."""

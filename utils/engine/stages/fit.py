@@ -1,4 +1,4 @@
-"""The fits of the paper as stages: of both networks, and of Gx alone with a known kernel."""
+"""The paper's fits as stages: of both networks, and of Gx alone with a known kernel."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,7 +27,7 @@ class Fit(Stage):
     recipe: Recipe
 
     def start(self, restoration: Restoration, seed: int) -> "State":
-        """Give the networks and inputs that the optimisation starts from."""
+        """The networks and inputs that the optimisation starts from."""
         raise NotImplementedError
 
     def check(self, restoration: Restoration) -> None:
@@ -105,13 +105,13 @@ class JointFit(Fit):
 
 @dataclass(frozen=True)
 class ImageFit(Fit):
-    """Fit Gx alone, drawn at random, with the kernel that is known.
+    """Fit Gx alone, drawn at random, with the known kernel.
 
     Parameters
     ----------
     only_if_black : bool
-        Whether the stage is run only where the image so far has collapsed to black, which the
-        kernel then has not: the authors' remedy.
+        Run the stage only if the image so far has collapsed to black, in which case the kernel is
+        still usable: the authors' remedy.
     """
 
     name: ClassVar[str] = "image fit"
@@ -120,7 +120,7 @@ class ImageFit(Fit):
     @property
     def reason(self) -> str:
         if self.only_if_black:
-            return "collapsed to black, fitted again with the kernel that was found"
+            return "collapsed to black, fitted again with the estimated kernel"
         return ""
 
     def applies(self, restoration: Restoration) -> bool:
@@ -136,7 +136,7 @@ class ImageFit(Fit):
         found = super().run(restoration, work)
         if self.only_if_black and collapsed_to_black(found.image, found.blurry):
             raise DataError(
-                "collapsed to black, and again with the kernel that was found; try another --seed "
+                "collapsed to black, and again with the estimated kernel; try another --seed "
                 "or --kernel_size, with --overwrite"
             )
         return found
@@ -144,7 +144,7 @@ class ImageFit(Fit):
 
 @dataclass(frozen=True)
 class ReleasedFit(Fit):
-    """Go on with networks that are given, from the random inputs of the seed."""
+    """Continue with the given networks, from the random inputs of the seed."""
 
     name: ClassVar[str] = "released networks"
 
@@ -157,9 +157,9 @@ class ReleasedFit(Fit):
 
 
 def collapsed_to_black(restored: np.ndarray, blurry: np.ndarray) -> bool:
-    """Tell whether Gx has converged to a black image, as it does on some of Lai's.
+    """Return whether Gx has converged to a black image, as it does on some of Lai's.
 
-    Blurring keeps an image's mean but for what enters at the border, so a restored image that is
+    Blurring preserves an image's mean except for what enters at the border, so a restored image
     less than half as bright as the blurry one explains nothing.
 
     Parameters
