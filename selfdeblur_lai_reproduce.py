@@ -9,6 +9,7 @@ The second of the two iterations shows the image after one small step of Gx; the
 
 from datasets import catalog
 from utils.engine.methods import REPRODUCE_METHODS
+from utils.runs.experiment import Experiment
 from utils.terminal.options import model_options, parse_options
 from utils.terminal.program import run_program
 from utils.terminal.restore import reproduce_images
@@ -24,15 +25,14 @@ def main(arguments: list[str]) -> int:
         where_to_get="datasets/README.md says where to get Lai's images and how to prepare them",
         add_options=model_options("results/lai/SelfDeblur/models"),
     )
-    return reproduce_images(
-        options,
-        given.model_path,
-        given.export,
-        "results/README.md says where to get the authors' (lai/SelfDeblur_models.zip)",
+    experiment = Experiment(
+        catalog.LAI.kernel_size,
         luma=catalog.LAI.luma,
         scored_luma=catalog.LAI.scored_luma,
         color_suffix=".png",
     )
+    where_to_get = "results/README.md says where to get the authors' (lai/SelfDeblur_models.zip)"
+    return reproduce_images(options, given, experiment, where_to_get)
 
 
 if __name__ == "__main__":

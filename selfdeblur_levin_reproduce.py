@@ -7,7 +7,9 @@
 The second of the two iterations shows the image after one small step of Gx; the kernel stays.
 """
 
+from datasets import catalog
 from utils.engine.methods import REPRODUCE_METHODS
+from utils.runs.experiment import Experiment
 from utils.terminal.options import model_options, parse_options
 from utils.terminal.program import run_program
 from utils.terminal.restore import reproduce_images
@@ -23,12 +25,8 @@ def main(arguments: list[str]) -> int:
         where_to_get="python datasets/fetch.py levin gets Levin's images (see datasets/README.md)",
         add_options=model_options("results/levin/SelfDeblur/models"),
     )
-    return reproduce_images(
-        options,
-        given.model_path,
-        given.export,
-        "results/README.md says where to get the authors' (levin/SelfDeblur.zip)",
-    )
+    where_to_get = "results/README.md says where to get the authors' (levin/SelfDeblur.zip)"
+    return reproduce_images(options, given, Experiment(catalog.LEVIN.kernel_size), where_to_get)
 
 
 if __name__ == "__main__":

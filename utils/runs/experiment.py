@@ -20,28 +20,28 @@ class Experiment:
     Parameters
     ----------
     kernel_size : callable
-        Takes an image's name, returns its kernel's height and width or raises a DataError; the
-        option of the same name goes before it.
+        Takes an image's name, returns its kernel's height and width or raises a DataError;
+        ``--kernel_size`` takes precedence.
     luma : Luma
         Which luminance of a color image is restored.
     scored_luma : Luma
         Which luminance the scores compare.
-    color_suffix : str or None
-        Where the restored image goes in color, if the blurry one has any: ``_x.png`` in place of
-        its luminance, another suffix beside it, None nowhere.
+    color_suffix : str, optional
+        Where a color image's restoration is written in color: ``_x.png`` replaces its luminance,
+        another suffix is written as well. By default only the luminance is written.
     registered : bool
-        Whether the restored image is laid on the blurry one, so that the chroma and the alpha fit,
-        in place of the authors' crop from the middle.
+        Crop the restored image to lie on the blurry one, so that chroma and alpha fit, instead of
+        from the middle as the authors do.
     files : callable
-        Takes an image's name, returns the files that decide its result besides the image, each
-        under a word for it; they are recorded with the settings.
+        Takes an image's name, returns the files besides the image that determine its result, by
+        the names under which their checksums are recorded.
     start : callable
-        Takes the image's file and the `Restoration` with nothing but the blurry image and the
-        kernel's size, returns it with what the method's first stage needs besides.
+        Takes the image's path and a `Restoration` of the blurry image and the kernel's size alone,
+        returns it with whatever else the method's first stage needs.
     saves_networks : bool
-        Whether the networks are written.
+        Whether to write the networks.
     settings : dict
-        What else decides the results, to be recorded with the settings.
+        Whatever else determines the results; recorded with the settings.
     """
 
     kernel_size: Callable[[str], tuple[int, int]]
@@ -55,24 +55,14 @@ class Experiment:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def luminance(self, photograph: Photograph) -> np.ndarray:
-        """Take from a photograph the (H, W) luminance in [0, 1], rounded to its depth."""
+        """The photograph's luminance to restore, (H, W) in [0, 1], rounded to its depth."""
         luma = self.luma.luminance(photograph.pixels)
         return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
 
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
-        """Make the files of a restored image.
+        """Make the PNG files of a restored image, by the suffixes of their names.
 
-        Parameters
-        ----------
-        photograph : Photograph
-            The blurry image, whose depth, alpha and chroma are kept.
-        restoration : Restoration
-            The restored luminance.
-
-        Returns
-        -------
-        dict of str to bytes
-            PNG files by the suffixes of their names.
+        The blurry photograph's depth, alpha and chroma are kept.
         """
         restored = restoration.registered_image if self.registered else restoration.image
         depth, alpha = photograph.depth, photograph.alpha
@@ -85,7 +75,7 @@ class Experiment:
         return files
 
     def suffixes(self, photograph: Photograph) -> set[str]:
-        """Name the files that `render` makes, by the suffixes of their names."""
+        """The suffixes of the files that `render` makes."""
         suffixes = {"_x.png"}
         if photograph.pixels.ndim == 3 and self.color_suffix:
             suffixes.add(self.color_suffix)

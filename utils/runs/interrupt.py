@@ -13,19 +13,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """What has been asked of this process while it works.
+    """What signals this process got.
 
-    As a context manager it takes the signals over, but for those that the process was started to
-    ignore (as the background jobs of a shell are).
+    As a context manager it handles them, except those that the process was started to ignore (as
+    the background jobs of a shell are).
 
     Parameters
     ----------
-    how_to_go_on : str
-        What to say when a signal ends the work.
+    hint : str
+        How to resume; the message of the `Interrupted` that a signal raises.
     """
 
-    def __init__(self, how_to_go_on: str) -> None:
-        self.how_to_go_on = how_to_go_on
+    def __init__(self, hint: str) -> None:
+        self.hint = hint
         self.received: int | None = None
         self._postponed = False
         self._replaced: dict[int, Any] = {}
@@ -47,16 +47,16 @@ class Signals:
         for each in self._replaced:
             signal.signal(each, signal.SIG_DFL)
         if not self._postponed:
-            raise Interrupted(number, self.how_to_go_on)
+            self.check()
 
     def check(self) -> None:
         """Raise an `Interrupted` if a signal has come."""
         if self.received is not None:
-            raise Interrupted(self.received, self.how_to_go_on)
+            raise Interrupted(self.received, self.hint)
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Within this, a signal is only noted in `received`, for the work to end where it can."""
+        """Within this context a signal only sets `received`, so that the work can end cleanly."""
         self._postponed = True
         try:
             yield

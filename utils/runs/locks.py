@@ -14,17 +14,17 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 class HeldElsewhereError(Exception):
-    """A lock that another process holds, which is alive."""
+    """Another process, which is alive, holds the lock."""
 
 
 @contextmanager
 def hold(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a lock, which the system gives back when its holder dies, however it dies.
+    """Hold a lock, which the system releases when its holder dies, however it dies.
 
     Parameters
     ----------
     path : Path
-        The lock's file. It is there only while the lock is held, or its holder was killed.
+        The lock's file. It exists only while the lock is held, or if its holder was killed.
     wait : bool
         Whether to wait for a lock that another process holds.
 
@@ -33,12 +33,12 @@ def hold(path: Path, wait: bool = False) -> Iterator[None]:
     HeldElsewhereError
         If another process holds the lock and `wait` is False.
     OSError
-        If the folder is missing or cannot be written. Where its file system has no locks, that is
-        said, and nothing is locked.
+        If the folder is missing or cannot be written. If its file system has no locks, there is a
+        warning, and nothing is locked.
     """
-    if not path.parent.is_dir():  # which FileLock would make
+    if not path.parent.is_dir():  # FileLock would create it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
-    # Not a soft lock, which is a mere file and would outlive a holder that was killed.
+    # Not a soft lock, a mere file that would outlive a holder that was killed.
     lock = FileLock(path, fallback_to_soft=False)
     try:
         lock.acquire(blocking=wait)
@@ -48,7 +48,7 @@ def hold(path: Path, wait: bool = False) -> Iterator[None]:
         if error.errno not in NO_LOCKS:
             raise
         log.warning(
-            "%s: has no locks (%s); let one process at a time work here",
+            "%s: has no locks (%s); run only one process at a time here",
             path.parent,
             error.strerror,
         )
@@ -57,7 +57,7 @@ def hold(path: Path, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the release: whoever has opened the file meanwhile sees that it is gone.
+        # Before the release: a process that has opened the file meanwhile sees that it is gone.
         with suppress(OSError):
             path.unlink()
         lock.release()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils.engine.stage import Method
 
-LOCAL = "local"  # the address that stands for a Ray of this process's own
+LOCAL = "local"  # the address that stands for a Ray started by this process
 
 
 @dataclass(frozen=True)
@@ -24,42 +24,40 @@ class Options:
         The method, with the length and the weights that were asked for.
     auto_precision : str
         What ``auto`` stands for in the method's recipes (see `utils.engine.precision`).
-    kernel_size : tuple of int or None
-        Height and width for all images; None where each image's name decides.
+    kernel_size : tuple of int, optional
+        Height and width for all images; by default each image's name decides.
     save_frequency : int
-        Iterations from one refreshing of the results to the next.
+        Iterations between two updates of the results.
     checkpoint_seconds : float
-        Seconds from one checkpoint of an image in work to the next.
+        Seconds between two checkpoints of an image.
     seed : int
         The random seed.
     device : str
-        A device that is there (see `utils.engine.deblur.choose_device`).
+        A device that exists (see `utils.engine.deblur.choose_device`).
     workers : int
-        How many images are restored side by side at most, each in a process of its own; 1 is in
-        this process.
-    threads : int or None
-        Threads of each; None leaves that to PyTorch.
-    ray : str or None
-        Address of the Ray cluster that computes (see `utils.runs.cluster.Cluster`); None where this
-        machine does.
+        How many images are restored side by side, each in its own process; 1 means this process.
+    threads : int, optional
+        Threads for each image; by default PyTorch decides.
+    ray : str, optional
+        Address of the Ray cluster to compute on (see `utils.runs.cluster.Cluster`).
     gpus_per_image : float
-        How much of a GPU of the cluster one image takes.
+        How much of a GPU of the cluster one image takes, at most 1.
     overwrite : bool
-        Whether what is there is restored again, from the start, with whatever settings it was made.
+        Whether to restore from scratch whatever exists, with whatever settings it was made.
     """
 
     images: list[Path]
     save_path: Path
     method_name: str
     method: Method
-    auto_precision: str
-    kernel_size: tuple[int, int] | None
-    save_frequency: int
-    checkpoint_seconds: float
-    seed: int
-    device: str
-    workers: int
-    threads: int | None
-    ray: str | None
-    gpus_per_image: float
-    overwrite: bool
+    auto_precision: str = "fp32"
+    kernel_size: tuple[int, int] | None = None
+    save_frequency: int = 100
+    checkpoint_seconds: float = 60
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 1
+    threads: int | None = None
+    ray: str | None = None
+    gpus_per_image: float = 1
+    overwrite: bool = False

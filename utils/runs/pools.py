@@ -1,20 +1,23 @@
 """Where images are restored: in this process, or side by side in processes of this machine.
 
-`utils.runs.cluster.Cluster` is a third place, with the same methods.
+`utils.runs.cluster.Cluster` is a third place.
 """
 
+import copy
 import multiprocessing
 import pickle
 import signal
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Self
 
 from utils.engine.memory import bytes_free
-from utils.errors import DataError, describe
+from utils.errors import describe
 from utils.runs.interrupt import SIGNALS, Signals
+from utils.runs.options import Options
 from utils.runs.parallel import inherited
 
 if TYPE_CHECKING:
@@ -23,177 +26,86 @@ if TYPE_CHECKING:
     from utils.engine.restore import Task
     from utils.engine.stage import Restoration
 
-SECONDS_BETWEEN_STEPS = 0.5  # that a worker reports of
+SECONDS_BETWEEN_STEPS = 0.5  # that are reported
 PROCESS_BYTES = 400e6  # of a worker that has imported PyTorch
-MAX_LOSSES = 5  # of workers in a row, without an image getting further
+
+Report = Callable[..., None]
+"""Takes the name of an event, which is that of a method of `utils.runs.run.Job`, and its arguments:
+on_machine, with what `utils.runs.machine.describe_machine` returns, or on_stage, on_step, on_save
+or on_checkpoint, as for `utils.engine.restore.restore`.
+"""
 
 
-@dataclass(frozen=True)
-class Callbacks:
-    """What a pool calls while it restores an image.
-
-    Parameters
-    ----------
-    on_machine : callable
-        Takes what `utils.runs.machine.describe_machine` says of where the image is restored.
-    on_stage, on_step, on_save, on_checkpoint : callable
-        See `utils.engine.restore.restore`.
-    on_lost : callable
-        Called when a worker died, for the checkpoint with which another is to go on.
-    """
-
-    on_machine: Callable[[dict[str, Any]], None]
-    on_stage: Callable[[dict[str, Any]], None]
-    on_step: Callable[[int, int, str], None]
-    on_save: Callable[["Restoration", list[dict[str, Any]]], None]
-    on_checkpoint: Callable[[bytes, dict[str, Any]], None]
-    on_lost: Callable[[], bytes | None]
+class WorkerDiedError(Exception):
+    """The death of a worker, after which another can resume its image. The message is a remedy."""
 
 
-class Pool(Protocol):
+class Pool:
     """Where images are restored; as a context manager it ends what still runs there."""
 
-    stops_in_order: bool
-    """Whether images in work end with a last checkpoint when a signal came."""
-
-    def __enter__(self) -> "Pool": ...
-
-    def __exit__(self, *exception: object) -> None: ...
-
-    def room(self) -> int:
-        """Tell how many images to have in work."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Wait until some image has news, but not for longer than some seconds."""
-        ...
-
-    def stop(self) -> None:
-        """Let each image in work give a last checkpoint and end."""
-        ...
-
-    def restore(
-        self, task: "Task", checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Generator[None]:
-        """Restore an image, and yield whenever others may have their turn."""
-        ...
-
-
-class Here:
-    """This process, which restores one image at a time.
-
-    Parameters
-    ----------
-    device : str
-        Where to compute.
-    threads : int or None
-        Of PyTorch; None leaves them as they are.
-    save_every : int
-        Iterations from one intermediate result to the next.
-    checkpoint_seconds : float
-        From one checkpoint to the next.
-    signals : Signals
-        What may end the work.
-    """
-
     stops_in_order = True
+    """Whether a signal gives the images that are being restored time for a last checkpoint."""
 
-    def __init__(
-        self,
-        device: str,
-        threads: int | None,
-        save_every: int,
-        checkpoint_seconds: float,
-        signals: Signals,
-    ) -> None:
-        self.device, self.threads, self.save_every = device, threads, save_every
-        self.checkpoint_seconds, self.signals = checkpoint_seconds, signals
-        self.last_checkpoint = time.monotonic()
-
-    def __enter__(self) -> "Here":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         pass
 
     def room(self) -> int:
+        """How many images to restore at a time."""
         return 1
 
     def wait(self, seconds: float) -> None:
-        pass
+        """Wait for an event of any image, at most for so many seconds."""
 
     def stop(self) -> None:
-        pass
+        """Have each image report a checkpoint as soon as it can."""
 
-    def checkpoint_due(self) -> bool:
-        """Tell whether it is time for a checkpoint, or a signal has come."""
-        elapsed = time.monotonic() - self.last_checkpoint
-        return elapsed >= self.checkpoint_seconds or self.signals.received is not None
+    def restore(self, task: "Task", checkpoint: bytes | None, report: Report) -> Generator[None]:
+        """Restore an image, and yield whenever others may have their turn.
 
-    def restore(
-        self, task: "Task", checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Generator[None]:
-        import torch
+        Raises
+        ------
+        WorkerDiedError
+            If the process that restored it has died.
+        """
+        raise NotImplementedError
 
-        from utils.engine.restore import restore
-        from utils.runs.machine import describe_machine
 
+class Here(Pool):
+    """This process, which restores one image at a time."""
+
+    def __init__(self, options: Options, signals: Signals) -> None:
+        self.options, self.signals = options, signals
+
+    def restore(self, task: "Task", checkpoint: bytes | None, report: Report) -> Generator[None]:
         yield
-
-        def keep(content: bytes, record: dict[str, Any]) -> None:
-            callbacks.on_checkpoint(content, record)
-            self.last_checkpoint = time.monotonic()
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self.threads or threads)
-        self.last_checkpoint = time.monotonic()
-        try:
-            callbacks.on_machine(describe_machine(self.device))
-            restore(
-                task,
-                device=self.device,
-                checkpoint=checkpoint,
-                save_every=self.save_every,
-                on_stage=callbacks.on_stage,
-                on_step=callbacks.on_step,
-                on_save=callbacks.on_save,
-                checkpoint_due=self.checkpoint_due,
-                on_checkpoint=keep,
-            )
-        finally:
-            torch.set_num_threads(threads)
+        restore_image(
+            task, checkpoint, self.options, report, lambda: self.signals.received is not None
+        )
 
 
-Send = Callable[..., None]
-"""Takes the name of one of the `Callbacks` and its arguments."""
-
-
-def restore_and_send(
-    send: Send,
+def restore_image(
     task: "Task",
     checkpoint: bytes | None,
-    *,
-    device: str,
-    threads: int,
-    save_every: int,
-    checkpoint_seconds: float,
+    options: Options,
+    report: Report,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Restore an image in a process that writes no files, and send all that happens to it.
+    """Restore an image in this process, and report its events.
 
     Parameters
     ----------
-    send : callable
-        Takes the name of a callback and its arguments.
     task, checkpoint
         See `utils.engine.restore.restore`.
-    device, threads, save_every, checkpoint_seconds
-        See `Here`.
+    options : Options
+        Device, threads, and the intervals between results and between checkpoints.
+    report : Report
+        Where the events go. What it gets is not changed afterwards, and lies on the CPU.
     stopped : callable
-        Tells whether the work is to end after one more checkpoint.
+        Returns whether a checkpoint is due at once.
     """
-    import copy
-
     import torch
 
     from utils.engine.restore import restore
@@ -204,209 +116,148 @@ def restore_and_send(
     def show(done: int, total: int, detail: str) -> None:
         nonlocal last_step
         if time.monotonic() - last_step >= SECONDS_BETWEEN_STEPS or done == total:
-            send("on_step", done, total, detail)
+            report("on_step", done, total, detail)
             last_step = time.monotonic()
 
     def save(restoration: "Restoration", records: list[dict[str, Any]]) -> None:
-        # A copy, for the networks change while it is on its way to a process without this GPU.
         networks = {
             name: network and copy.deepcopy(network).cpu()
             for name in ("gx", "gk")
             for network in [getattr(restoration, name)]
         }
-        send("on_save", replace(restoration, **networks), copy.deepcopy(records))
+        report("on_save", replace(restoration, **networks), copy.deepcopy(records))
 
     def checkpoint_due() -> bool:
-        return stopped() or time.monotonic() - last_checkpoint >= checkpoint_seconds
+        return stopped() or time.monotonic() - last_checkpoint >= options.checkpoint_seconds
 
     def keep(content: bytes, record: dict[str, Any]) -> None:
         nonlocal last_checkpoint
-        send("on_checkpoint", content, dict(record))
+        report("on_checkpoint", content, dict(record))
         last_checkpoint = time.monotonic()
-        if stopped():
-            raise StoppedError
 
-    torch.set_num_threads(threads)
-    send("on_machine", describe_machine(device))
-    restore(
-        task,
-        device=device,
-        checkpoint=checkpoint,
-        save_every=save_every,
-        on_stage=lambda record: send("on_stage", dict(record)),
-        on_step=show,
-        on_save=save,
-        checkpoint_due=checkpoint_due,
-        on_checkpoint=keep,
-    )
-
-
-class StoppedError(Exception):
-    """The end of an image's restoration in a worker that was told to stop."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(options.threads or threads)
+    try:
+        report("on_machine", describe_machine(options.device))
+        restore(
+            task,
+            device=options.device,
+            checkpoint=checkpoint,
+            save_every=options.save_frequency,
+            on_stage=lambda record: report("on_stage", dict(record)),
+            on_step=show,
+            on_save=save,
+            checkpoint_due=checkpoint_due,
+            on_checkpoint=keep,
+        )
+    finally:
+        torch.set_num_threads(threads)
 
 
-class Workers:
-    """Processes of this machine, each of which restores one image at a time.
+class Workers(Pool):
+    """Processes of this machine, each of which restores one image at a time."""
 
-    Parameters
-    ----------
-    count : int
-        How many.
-    device, threads, save_every, checkpoint_seconds
-        See `Here`.
-    """
-
-    stops_in_order = True
-
-    def __init__(
-        self, count: int, device: str, threads: int, save_every: int, checkpoint_seconds: float
-    ) -> None:
-        self.count, self.threads = count, threads
-        self.settings = {
-            "device": device,
-            "threads": threads,
-            "save_every": save_every,
-            "checkpoint_seconds": checkpoint_seconds,
-        }
+    def __init__(self, options: Options) -> None:
+        self.options = options
         self.context = multiprocessing.get_context("spawn")
-        self.stop_event: Event = self.context.Event()
+        self.stopped: Event = self.context.Event()
         self.idle: list[Worker] = []
         self.busy: list[Worker] = []
         self.free = bytes_free()
         self.reserved = 0.0
-
-    def __enter__(self) -> "Workers":
-        return self
 
     def __exit__(self, *exception: object) -> None:
         for worker in [*self.idle, *self.busy]:
             worker.end()
 
     def room(self) -> int:
-        return self.count
+        return self.options.workers
 
     def wait(self, seconds: float) -> None:
         if self.busy:
             wait([worker.connection for worker in self.busy], seconds)
 
     def stop(self) -> None:
-        self.stop_event.set()
+        self.stopped.set()
 
-    def restore(
-        self, task: "Task", checkpoint: bytes | None, callbacks: Callbacks
-    ) -> Generator[None]:
+    def restore(self, task: "Task", checkpoint: bytes | None, report: Report) -> Generator[None]:
         needed = PROCESS_BYTES + task.bytes_needed(roomy=True)
         while self.reserved and self.free is not None and self.reserved + needed > self.free:
             yield
         self.reserved += needed
-        losses = 0
-
-        def keep(content: bytes, record: dict[str, Any]) -> None:
-            nonlocal losses
-            losses = 0
-            callbacks.on_checkpoint(content, record)
-
+        worker = self.idle.pop() if self.idle else Worker(self)
+        self.busy.append(worker)
         try:
-            while True:
-                worker = self.idle.pop() if self.idle else Worker(self)
-                self.busy.append(worker)
-                try:
-                    worker.send(task, checkpoint)
-                    yield from worker.follow(replace(callbacks, on_checkpoint=keep))
-                    self.idle.append(worker)
-                    return
-                except (EOFError, ConnectionError) as error:
-                    worker.end()
-                    losses += 1
-                    if losses == MAX_LOSSES:
-                        raise DataError(
-                            f"{losses} workers died one after the other, perhaps for want of "
-                            "memory; use fewer of them (--workers 1)"
-                        ) from error
-                except WorkerError as error:
-                    self.idle.append(worker)
-                    raise error.error from None
-                except BaseException:
-                    worker.end()
-                    raise
-                finally:
-                    self.busy.remove(worker)
-                checkpoint = callbacks.on_lost()
+            fault = yield from worker.restore(task, checkpoint, report)
+            self.idle.append(worker)
+        except (EOFError, ConnectionError) as error:
+            worker.end()
+            raise WorkerDiedError(
+                "perhaps for lack of memory; use fewer of them (--workers 1)"
+            ) from error
+        except BaseException:
+            worker.end()
+            raise
         finally:
+            self.busy.remove(worker)
             self.reserved -= needed
-
-
-class WorkerError(Exception):
-    """An error that ended an image's restoration in a worker, which itself goes on."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
+        if fault:
+            raise fault
 
 
 class Worker:
-    """One process of `Workers`, as this process sees it."""
+    """One process of `Workers`, as seen from this one."""
 
     def __init__(self, workers: Workers) -> None:
         self.connection, theirs = workers.context.Pipe()
-        self.process = workers.context.Process(
-            target=serve, args=(theirs, workers.stop_event, workers.settings), daemon=True
-        )
-        with inherited(workers.threads):
+        arguments = (theirs, workers.stopped, replace(workers.options, images=[]))
+        self.process = workers.context.Process(target=serve, args=arguments, daemon=True)
+        with inherited(workers.options.threads or 1):
             self.process.start()
         theirs.close()
 
-    def send(self, task: "Task", checkpoint: bytes | None) -> None:
-        """Give the worker an image to restore."""
+    def restore(
+        self, task: "Task", checkpoint: bytes | None, report: Report
+    ) -> Generator[None, None, Exception | None]:
+        """Restore an image there, report its events here, and return the error, if any."""
         self.connection.send_bytes(pickle.dumps((task, checkpoint)))
-
-    def follow(self, callbacks: Callbacks) -> Generator[None]:
-        """Call back for all that the worker sends, until its image is done."""
         while True:
             while not self.connection.poll():
                 yield
             name, arguments = pickle.loads(self.connection.recv_bytes())
-            if name == "error":
-                raise WorkerError(*arguments)
-            if name == "done":
-                return
-            getattr(callbacks, name)(*arguments)
+            if name == "end":
+                return arguments[0]
+            report(name, *arguments)
             yield
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process, whatever it is doing."""
         self.connection.close()
         self.process.kill()
         self.process.join()
 
 
-def serve(connection: Connection, stop_event: "Event", settings: dict[str, Any]) -> None:
-    """Restore one image after another, as long as the process at the other end lives."""
-    for number in SIGNALS:  # the process at the other end decides what becomes of them
+def serve(connection: Connection, stopped: "Event", options: Options) -> None:
+    """Restore one image after another for the process at the other end, as long as it lives."""
+    for number in SIGNALS:  # the other process decides what becomes of them
         signal.signal(number, signal.SIG_IGN)
-    while True:
-        try:
+
+    def send(name: str, *arguments: object) -> None:
+        # Not connection.send, for which PyTorch puts tensors into shared memory.
+        connection.send_bytes(pickle.dumps((name, arguments)))
+
+    with suppress(EOFError, OSError):
+        while True:
             task, checkpoint = pickle.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-
-        def send(name: str, *arguments: object) -> None:
-            connection.send_bytes(pickle.dumps((name, arguments)))
-
-        try:
             try:
-                restore_and_send(send, task, checkpoint, stopped=stop_event.is_set, **settings)
-                send("done")
-            except (BrokenPipeError, ConnectionError):
-                return
+                restore_image(task, checkpoint, options, send, stopped.is_set)
+                send("end", None)
             except Exception as error:
-                send("error", as_sendable(error))
-        except OSError:
-            return
+                send("end", as_sendable(error))
 
 
 def as_sendable(error: Exception) -> Exception:
-    """Give an exception as it is, if it can be pickled, or one that says the same."""
+    """Replace an exception that cannot be pickled by one with the same message."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -8,7 +8,6 @@ from networks.released.load import load_image_network, load_kernel_network
 from utils.engine.methods import REPRODUCE
 from utils.engine.stage import Restoration
 from utils.errors import DataError, UsageError, describe
-from utils.images.colors import FULL_RANGE, Luma
 from utils.images.files import write_whole
 from utils.images.reading import read_image
 from utils.log import log
@@ -18,48 +17,42 @@ from utils.runs.options import Options
 from utils.runs.results import network_content, prepare_folder
 from utils.runs.run import restore_all
 
+Files = Callable[[str], dict[str, Path]]
+"""Takes an image's name, returns the files of its networks as ``xnet`` and ``knet``."""
+
 
 def reproduce_all(
     options: Options,
+    experiment: Experiment,
     model_path: Path,
     export: Path | None,
     where_to_get: str,
     display: Display,
-    *,
-    luma: Luma = FULL_RANGE,
-    scored_luma: Luma = FULL_RANGE,
-    color_suffix: str | None = None,
 ) -> int:
-    """Show what released networks give for all images that a command line asks for, and report.
-
-    The files of the networks are read and never written. A kernel's size is that of its network.
+    """Show what released networks give for all images of a command line, and print the summary.
 
     Parameters
     ----------
-    options : Options
-        Images, method, folder.
+    options, experiment, display
+        As in `utils.runs.run.restore_all`; but a kernel has the size of its network.
     model_path : Path
-        Folder of the networks.
+        Folder of the networks, which is only read.
     export : Path or None
-        Folder to write them to in a form that is safe to load.
+        Folder to write the networks to in a form that is safe to load.
     where_to_get : str
-        How to get the networks; said where they are missing.
-    display : Display
-        Shows the progress.
-    luma, scored_luma, color_suffix
-        As in `utils.runs.experiment.Experiment`.
+        Where to get the networks; printed if they are missing.
 
     Returns
     -------
     int
-        Exit status: 0 if every image is there and every network that was asked for is exported.
+        Exit status: 0 if every image is restored and every network exported, if that was asked for.
 
     Raises
     ------
     DataError
         If there is no folder of networks, or a folder for results cannot be written.
     UsageError
-        If the networks would be exported to where they lie.
+        If the networks would be exported to their own folder.
     """
     if not model_path.is_dir():
         raise DataError(f"{model_path}: no such folder of networks; {where_to_get}")
@@ -75,14 +68,9 @@ def reproduce_all(
                 raise DataError(f"{path}: no such network; {where_to_get}")
         return found
 
-    def kernel_size(name: str) -> tuple[int, int]:
-        return load_kernel_network(files(name)["knet"]).kernel_size
-
-    experiment = Experiment(
-        kernel_size,
-        luma,
-        scored_luma,
-        color_suffix,
+    experiment = replace(
+        experiment,
+        kernel_size=lambda name: load_kernel_network(files(name)["knet"]).kernel_size,
         files=files,
         start=lambda path, restoration: with_networks(restoration, files(path.stem)),
         saves_networks=False,
@@ -92,20 +80,7 @@ def reproduce_all(
 
 
 def with_networks(restoration: Restoration, files: dict[str, Path]) -> Restoration:
-    """Give an image the networks in files that it starts with.
-
-    Parameters
-    ----------
-    restoration : Restoration
-        The image and the kernel's size.
-    files : dict of str to Path
-        The networks' files, as ``xnet`` and ``knet``.
-
-    Raises
-    ------
-    ValueError
-        If a file is not that network (see `networks.released.load`).
-    """
+    """Load the networks that an image starts with; raise a ValueError if they do not fit."""
     gx = load_image_network(files["xnet"])
     gk = load_kernel_network(files["knet"], restoration.kernel_size)
     found = gx.arguments["channels"], gx.arguments["scales"]
@@ -119,23 +94,8 @@ def with_networks(restoration: Restoration, files: dict[str, Path]) -> Restorati
     return replace(restoration, gx=gx, gk=gk)
 
 
-def export_all(options: Options, files: Callable[[str], dict[str, Path]], folder: Path) -> int:
-    """Write the networks of all images, as they were released, to a folder.
-
-    Parameters
-    ----------
-    options : Options
-        Which images.
-    files : callable
-        Takes an image's name, returns its networks' files as ``xnet`` and ``knet``.
-    folder : Path
-        Where to write.
-
-    Returns
-    -------
-    int
-        Exit status: 0 if all are there, 1 if some could not be loaded, or others are in the way.
-    """
+def export_all(options: Options, files: Files, folder: Path) -> int:
+    """Write the networks of all images, as released, to a folder; return the exit status."""
     status = 0
     for path in options.images:
         try:
@@ -143,15 +103,12 @@ def export_all(options: Options, files: Callable[[str], dict[str, Path]], folder
             sources = files(path.stem)
             gx = load_image_network(sources["xnet"])
             gk = load_kernel_network(sources["knet"], options.kernel_size)
-            settings = {
-                **gx.arguments,
-                "kernel_size": list(gk.kernel_size),
-            }
+            settings = {**gx.arguments, "kernel_size": list(gk.kernel_size)}
             for network, source in ((gx, sources["xnet"]), (gk, sources["knet"])):
                 target = folder / source.name
                 content = network_content(network, image_size, settings)
                 if not options.overwrite and target.exists() and target.read_bytes() != content:
-                    raise DataError(f"{target} is there and differs; --overwrite replaces it")
+                    raise DataError(f"{target} exists and differs; --overwrite replaces it")
                 write_whole(target, content)
         except (DataError, ValueError, OSError) as error:
             log.error("%s: not exported: %s", path.stem, describe(error))

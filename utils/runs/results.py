@@ -3,7 +3,6 @@
 import io
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from utils.images.files import MAX_CHECKPOINT_BYTES, read_bounded, read_json, wr
 from utils.log import log
 
 
-@dataclass(frozen=True)
 class Outputs:
-    """The files that one image's restoration writes.
+    """The files of one image's results, and the lock that a process holds while it makes them.
 
     Parameters
     ----------
@@ -28,45 +26,21 @@ class Outputs:
         The blurry image's name without suffix.
     """
 
-    folder: Path
-    name: str
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self.image = self.file("_x.png")
+        self.kernel = self.file("_k.png")
+        self.record = self.file(".json")
+        self.losses = self.file("_loss.csv")
+        self.checkpoint = self.file("_checkpoint.pth")  # only while the image is unfinished
+        self.lock = folder / f".{name}.lock"
 
     def file(self, suffix: str) -> Path:
-        """Name the file with a suffix, such as ``_x.png``."""
+        """The file with a suffix, such as ``_x.png``."""
         return self.folder / f"{self.name}{suffix}"
 
-    @property
-    def image(self) -> Path:
-        """The restored image."""
-        return self.file("_x.png")
-
-    @property
-    def kernel(self) -> Path:
-        """The estimated kernel."""
-        return self.file("_k.png")
-
-    @property
-    def record(self) -> Path:
-        """What the results were made with, and how far they are."""
-        return self.file(".json")
-
-    @property
-    def losses(self) -> Path:
-        """The loss of every iteration."""
-        return self.file("_loss.csv")
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where an interrupted restoration goes on; gone when it is finished."""
-        return self.file("_checkpoint.pth")
-
-    @property
-    def lock(self) -> Path:
-        """What a process holds while it is at work on the image."""
-        return self.folder / f".{self.name}.lock"
-
     def recorded_finished(self) -> bool:
-        """Tell whether there is a record that says that the results are complete."""
+        """Whether there is a record which says that the results are complete."""
         try:
             return bool(read_json(self.record)["finished"])
         except (DataError, OSError, LookupError, TypeError):
@@ -74,7 +48,7 @@ class Outputs:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a results folder, and raise a DataError if it cannot be made or written."""
+    """Create a results folder; raise a DataError if that fails or it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as trial:
@@ -85,40 +59,67 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -> bool:
-    """Tell whether an image's results are complete and were made with these settings.
+def find_progress(
+    outputs: Outputs, settings: dict[str, Any], files: list[Path]
+) -> tuple[bool, bytes | None]:
+    """Find out how far an image has come with these settings.
+
+    A damaged checkpoint is renamed to ``NAME_checkpoint.pth.damaged``, with a warning.
 
     Parameters
     ----------
     outputs : Outputs
         Where the results would be.
     settings : dict
-        What they shall have been made with.
+        What they would be made with.
     files : list of Path
-        All that they may consist of, besides the record, which names those that there are.
+        All files that they may consist of, besides the record.
 
     Returns
     -------
-    bool
-        False if there are none, or they are not complete and may be made anew.
+    finished : bool
+        Whether the results are complete.
+    checkpoint : bytes or None
+        Where to resume, if they are not complete and there is a checkpoint.
 
     Raises
     ------
     DataError
-        If there are results that other settings made, or some other program.
+        If results or a checkpoint of other settings, or of another program, are in the way.
     """
+    checkpoint, differences = None, ""
+    if outputs.checkpoint.exists():
+        try:
+            content = read_bounded(outputs.checkpoint, MAX_CHECKPOINT_BYTES)
+            differences = describe_differences(unpack_checkpoint(content).settings, settings)
+            checkpoint = None if differences else content
+        except (CheckpointError, DataError, LookupError, TypeError) as error:
+            set_aside(outputs, error)
+    # A checkpoint takes precedence over results that a run with --overwrite was to replace.
+    if checkpoint is None and is_finished(outputs, settings, files):
+        return True, None
+    if differences:
+        raise DataError(
+            f"{outputs.checkpoint} was made with {differences}; --overwrite starts over, "
+            "another --save_path keeps both"
+        )
+    return False, checkpoint
+
+
+def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -> bool:
+    """Whether an image's results are complete (see `find_progress`)."""
     if not outputs.record.exists():
         for file in files:
             if file.exists():
                 raise DataError(
-                    f"{file} is there, but not {outputs.record.name}, which would tell how it was "
+                    f"{file} exists without {outputs.record.name}, which would say how it was "
                     "made; --overwrite replaces it"
                 )
         return False
     try:
         record = read_json(outputs.record)
-        made_with, finished, written = dict(record["settings"]), record["finished"], record["files"]
-        written = [outputs.file(suffix) for suffix in written]
+        made_with, finished = dict(record["settings"]), bool(record["finished"])
+        written = [outputs.file(suffix) for suffix in record["files"]]
     except (DataError, LookupError, TypeError) as error:
         raise DataError(
             f"{outputs.record} is damaged ({error}); --overwrite replaces the results"
@@ -131,11 +132,11 @@ def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -
             f"{outputs.image} was made with {differences}; --overwrite replaces it, "
             "another --save_path keeps both"
         )
-    return bool(finished) and all(file.exists() for file in written)
+    return finished and all(file.exists() for file in written)
 
 
 def earlier_precision(outputs: Outputs) -> str | None:
-    """Tell in which precision an image was begun or restored before; None if it was not."""
+    """The precision in which an image was started or restored before; None if it was not."""
     try:
         if outputs.checkpoint.exists():
             content = read_bounded(outputs.checkpoint, MAX_CHECKPOINT_BYTES)
@@ -164,7 +165,7 @@ def describe_differences(made_with: dict[str, Any], settings: dict[str, Any]) ->
 
 
 def flatten(settings: dict[str, Any]) -> dict[str, Any]:
-    """Put the settings of the stages beside the others, each under its stage's name."""
+    """Lift the settings of the stages to the top level, each under its stage's name."""
     stages = settings.get("method", [])
     flat = {name: value for name, value in settings.items() if name != "method"}
     flat["stages"] = ", ".join(stage["stage"] for stage in stages)
@@ -173,51 +174,8 @@ def flatten(settings: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def find_progress(
-    outputs: Outputs, settings: dict[str, Any], files: list[Path]
-) -> tuple[bool, bytes | None]:
-    """Tell how far an image has come with these settings.
-
-    A checkpoint that is damaged is set aside, as ``NAME_checkpoint.pth.damaged``, with a message.
-
-    Parameters
-    ----------
-    outputs, settings, files
-        See `is_finished`.
-
-    Returns
-    -------
-    finished : bool
-        Whether its results are complete.
-    checkpoint : bytes or None
-        Where its restoration goes on, if it is not finished and there is a checkpoint.
-
-    Raises
-    ------
-    DataError
-        If there are results or a checkpoint of other settings, or results of some other program.
-    """
-    checkpoint, differences = None, ""
-    if outputs.checkpoint.exists():
-        try:
-            content = read_bounded(outputs.checkpoint, MAX_CHECKPOINT_BYTES)
-            differences = describe_differences(unpack_checkpoint(content).settings, settings)
-            checkpoint = None if differences else content
-        except (CheckpointError, DataError, LookupError, TypeError) as error:
-            set_aside(outputs, error)
-    # A checkpoint goes before results, which a run with --overwrite may have been about to replace.
-    if checkpoint is None and is_finished(outputs, settings, files):
-        return True, None
-    if differences:
-        raise DataError(
-            f"{outputs.checkpoint} was made with {differences}; --overwrite starts anew, "
-            "another --save_path keeps both"
-        )
-    return False, checkpoint
-
-
 def set_aside(outputs: Outputs, fault: Exception) -> None:
-    """Rename a checkpoint from which nothing can go on, and say so."""
+    """Rename a checkpoint that cannot be resumed from, with a warning."""
     aside = outputs.file("_checkpoint.pth.damaged")
     outputs.checkpoint.replace(aside)
     log.warning(
@@ -237,7 +195,7 @@ def write_losses(path: Path, names: list[str], losses: list[float]) -> None:
 def network_content(
     network: nn.Module, image_size: tuple[int, int], settings: dict[str, Any]
 ) -> bytes:
-    """Put a network's tensors into a file's bytes, with what is needed to build it again.
+    """Pack a network's tensors into a file's bytes, with what is needed to build it again.
 
     Parameters
     ----------
@@ -254,7 +212,7 @@ def network_content(
         A file that ``torch.load(..., weights_only=True)`` and `networks.released` read.
     """
     tensors = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-    settings = json.loads(json.dumps(settings))  # the same bytes, whoever shares objects with it
+    settings = json.loads(json.dumps(settings))  # unshared, as pickle writes shared objects once
     content = io.BytesIO()
     torch.save(
         {"state_dict": tensors, "image_size": list(image_size), "settings": settings}, content

@@ -29,7 +29,7 @@ from utils.runs.interrupt import Signals
 from utils.runs.locks import HeldElsewhereError, hold
 from utils.runs.machine import describe_project
 from utils.runs.options import LOCAL, Options
-from utils.runs.pools import Callbacks, Here, Pool, Workers
+from utils.runs.pools import Here, Pool, WorkerDiedError, Workers
 from utils.runs.results import (
     Outputs,
     earlier_precision,
@@ -41,21 +41,13 @@ from utils.runs.results import (
 )
 
 MAX_NAME_BYTES = 200  # file systems take 255, and some names of results add 40
+MAX_DEATHS = 5  # of an image's workers in a row, without a checkpoint between
 
 OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --method quick"
 
 
-def restore_all(options: Options, experiment: Experiment, display: Display | None = None) -> int:
-    """Restore all images that a command line asks for, and report.
-
-    Parameters
-    ----------
-    options : Options
-        Images, method, folder.
-    experiment : Experiment
-        What the script says about its images.
-    display : Display, optional
-        Shows the progress.
+def restore_all(options: Options, experiment: Experiment, display: Display) -> int:
+    """Restore all images of a command line, and print the summary.
 
     Returns
     -------
@@ -66,76 +58,57 @@ def restore_all(options: Options, experiment: Experiment, display: Display | Non
     ------
     DataError
         If the results folder cannot be written.
+    Interrupted
+        If a signal came.
     """
     prepare_folder(options.save_path)
-    with Signals(how_to_go_on(options)) as signals:
-        display = display or Display()
+    with Signals(resume_hint(options)) as signals:
         with open_pool(options, signals) as pool, closing(display):
             run = Run(options, experiment, signals, pool, display)
             display.start(len(options.images), pool.room())
-            waiting = options.images
-            while waiting:
-                held = run.restore(waiting)
-                if len(held) == len(waiting):
+            remaining = options.images
+            while remaining:
+                held = run.restore(remaining)
+                if len(held) == len(remaining):
                     break
-                waiting = held  # once more: their holders may have died
+                remaining = held  # once more: their holders may have died
 
-        # It brings Matplotlib and SciPy, which take a second of every start.
+        # It imports Matplotlib and SciPy, which would delay every start by a second.
         from utils.runs.summary import report
 
-        # One process at a time, so that the last picture shows what all have done.
+        # One process at a time, so that the last picture shows the work of all.
         with ExitStack() as stack:
-            with suppress(OSError):  # the report will tell if the folder cannot be written
+            with suppress(OSError):  # if the folder cannot be written, the summary says so
                 stack.enter_context(hold(options.save_path / ".overview.png.lock", wait=True))
             for leftover in run.leftovers.get("overview.png", []):
                 leftover.unlink(missing_ok=True)
-            report(options, experiment, run.failures, {path.stem for path in waiting})
+            report(options, experiment, run.failures, {path.stem for path in remaining})
     return 1 if run.failures else 0
 
 
-def how_to_go_on(options: Options) -> str:
-    """Tell what a run does after this one was interrupted, where no one image is meant."""
+def resume_hint(options: Options) -> str:
+    """Say how to resume a run that is interrupted, where no single image is meant."""
     if options.ray is None and options.workers == 1:
-        return "the same command " + ("starts anew" if options.overwrite else "goes on")
+        return "the same command " + ("starts over" if options.overwrite else "resumes")
     command = "the same command" + " without --overwrite" * options.overwrite
-    return f"{command} goes on from the last checkpoints"
+    return f"{command} resumes from the last checkpoints"
 
 
 def open_pool(options: Options, signals: Signals) -> Pool:
-    """Make the place where a command line wants its images restored."""
-    device, every = options.device, options.save_frequency
+    """Make the pool that a command line asks for."""
     if options.ray is not None:
         if options.ray == LOCAL:
-            # Nobody else on this machine shall run code in it. Ray reads these when imported.
+            # No other user of this machine may run code in it. Ray reads these when imported.
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         # Ray is an optional dependency, and takes a second to import.
         from utils.runs.cluster import Cluster
 
-        return Cluster(
-            options.ray, options.gpus_per_image, device, every, options.checkpoint_seconds
-        )
-    if options.workers > 1:
-        threads = options.threads or 1
-        return Workers(options.workers, device, threads, every, options.checkpoint_seconds)
-    return Here(device, options.threads, every, options.checkpoint_seconds, signals)
+        return Cluster(options)
+    return Workers(options) if options.workers > 1 else Here(options, signals)
 
 
 class Run:
-    """What one command does with many images.
-
-    Parameters
-    ----------
-    options : Options
-        Method, folder and the like.
-    experiment : Experiment
-        What the script says about its images.
-    signals : Signals
-        What may end the work.
-    pool : Pool
-        Where to restore.
-    display : Display
-        Shows the progress.
-    """
+    """The images of one command line, and what happened to them so far."""
 
     def __init__(
         self,
@@ -149,22 +122,17 @@ class Run:
         self.pool, self.display = pool, display
         self.leftovers = find_leftovers(options.save_path)
         self.failures: dict[str, str] = {}  # the reasons by the images' names
-        self.machine = ""  # on what the latest image was restored, and how precisely
+        self.machine = ""  # where the latest image was restored, and in which precision
 
     def restore(self, paths: list[Path]) -> list[Path]:
         """Restore images, as many at a time as the pool has room for.
 
-        Each image in work is a generator, which goes on here by one event at a time.
-
-        Parameters
-        ----------
-        paths : list of Path
-            The blurry images.
+        Each of these is a generator, which is resumed here for one event at a time.
 
         Returns
         -------
         list of Path
-            Those that another process is at work on.
+            Those that another process is working on.
         """
         held: list[Path] = []
         queue = deque(paths)
@@ -193,7 +161,7 @@ class Run:
                         held.append(path)
                     except Interrupted as interrupted:
                         interruptions.append(interrupted)
-                    except Exception as error:  # whatever one image's fault, the others go on
+                    except Exception as error:  # whatever one image's fault, the others continue
                         self.fail(path, error)
                         self.display.image_done()
                     self.display.end(path.stem)
@@ -204,18 +172,13 @@ class Run:
         return held
 
     def fail(self, path: Path, error: Exception) -> None:
-        """Note the reason why an image failed, and say it."""
+        """Record and print the reason why an image failed."""
         reason = OUT_OF_MEMORY if out_of_memory(error) else describe(error)
         self.failures[path.stem] = reason
         log.error("%s: failed: %s", path.stem, reason)
 
     def restore_one(self, path: Path) -> Generator[None]:
-        """Restore one image and write its results, or say that it was done before.
-
-        Parameters
-        ----------
-        path : Path
-            The blurry image.
+        """Restore one image and write its results, unless that was done before.
 
         Yields
         ------
@@ -225,38 +188,35 @@ class Run:
         Raises
         ------
         HeldElsewhereError
-            If another process is at work on the image.
+            If another process is working on the image.
         Interrupted
             If a signal came; the image's state is then in a checkpoint.
         DataError
-            If the image cannot be used, or results of other settings stand in the way.
+            If the image cannot be used, or results of other settings are in the way.
         ValueError, FloatingPointError
             See `utils.engine.restore.restore`.
         """
         with hold(Outputs(self.options.save_path, path.stem).lock):
             job = Job(path, self)
             finished, checkpoint = job.find_start()
-            if finished:
-                return
-            try:
-                yield from self.pool.restore(job.task(), checkpoint, job.callbacks())
-            except CheckpointError as error:
-                set_aside(job.outputs, error)
-                job.kept = None
-                yield from self.pool.restore(job.task(), None, job.callbacks())
-            job.finish()
+            while not finished:
+                try:
+                    yield from self.pool.restore(job.task(), checkpoint, job.on_event)
+                    job.finish()
+                    return
+                except CheckpointError as error:
+                    set_aside(job.outputs, error)
+                    job.resumable = None
+                except WorkerDiedError as death:
+                    job.deaths += 1
+                    if job.deaths == MAX_DEATHS:
+                        raise DataError(f"{MAX_DEATHS} workers died in a row: {death}") from death
+                    log.warning("%s: its worker died; another takes over", path.stem)
+                finished, checkpoint = job.find_start()
 
 
 class Job:
-    """One image in work: its settings, its files, and the record of what was done.
-
-    Parameters
-    ----------
-    path : Path
-        The blurry image.
-    run : Run
-        The run that it is a part of.
-    """
+    """One image of a run: its settings, its files, and the record of what was done."""
 
     def __init__(self, path: Path, run: Run) -> None:
         self.path, self.run = path, run
@@ -269,7 +229,7 @@ class Job:
         self.has_kernel = "kernel" in files
         precision = options.auto_precision
         if not options.overwrite:
-            # What is begun goes on, even where another machine would choose otherwise.
+            # A started image keeps its precision, even where this machine would choose another.
             precision = earlier_precision(self.outputs) or precision
         self.method = resolve_precision(options.method, precision)
         self.restoration = Restoration(
@@ -296,11 +256,12 @@ class Job:
             "settings": self.settings,
             **describe_project(),
         }
-        self.kept: str | None = None  # where the checkpoint that is there goes on
-        self.keeps = True  # as far as is known
+        self.resumable: str | None = None  # where the checkpoint on disk resumes, if there is one
+        self.checkpoint_written = True  # the latest one that was due
+        self.deaths = 0  # of workers since the latest checkpoint
 
     def find_start(self) -> tuple[bool, bytes | None]:
-        """Tell whether the image is finished, and else the checkpoint to go on from, if any.
+        """Find out whether the image is finished, and if not, the checkpoint to resume from.
 
         What a killed process left of the image is removed.
         """
@@ -308,54 +269,51 @@ class Job:
         files = [self.outputs.file(suffix) for suffix in suffixes]
         if not self.has_kernel:
             files.append(self.outputs.kernel)
-        # Who holds the lock knows that no other writes.
-        own = [self.outputs.record, self.outputs.losses, self.outputs.checkpoint, *files]
-        for file in own:
+        # The holder of the lock knows that no other process writes these.
+        for file in [self.outputs.record, self.outputs.losses, self.outputs.checkpoint, *files]:
             for leftover in self.run.leftovers.get(file.name, []):
                 leftover.unlink(missing_ok=True)
-        if self.options.overwrite:
-            finished, checkpoint = False, None
+        if self.options.overwrite and self.resumable is None:
             self.outputs.checkpoint.unlink(missing_ok=True)
-        else:
-            finished, checkpoint = find_progress(self.outputs, self.settings, files)
+            return False, None
+        finished, checkpoint = find_progress(self.outputs, self.settings, files)
         if finished:
             log.info("%s: done before with these settings, skipped", self.outputs.name)
         return finished, checkpoint
 
     def task(self) -> Task:
-        """Put together what is to be computed."""
+        """What is to be computed."""
         restoration = self.experiment.start(self.path, self.restoration)
         return Task(self.method, restoration, self.options.seed, self.settings)
 
-    def callbacks(self) -> Callbacks:
-        """Give what is to be called while the image is restored."""
-        return Callbacks(self.on_machine, self.begin, self.show, self.save, self.keep, self.on_lost)
+    def on_event(self, name: str, *arguments: Any) -> None:
+        """Call the method below of this name (see `utils.runs.pools.Report`)."""
+        getattr(self, name)(*arguments)
 
     def on_machine(self, machine: dict[str, Any]) -> None:
-        """Record where the image is restored, and say it where that is news."""
+        """Record where the image is restored, and print it if the last one was elsewhere."""
         self.record |= machine
         precisions = {str(s["precision"]) for s in self.settings["method"] if "precision" in s}
-        news = " in ".join([f"on {machine['device']}", *sorted(precisions)])
-        if news != self.run.machine:
-            log.info("%s", news)
-            self.run.machine = news
+        place = " in ".join([f"on {machine['device']}", *sorted(precisions)])
+        if place != self.run.machine:
+            log.info("%s", place)
+            self.run.machine = place
 
-    def begin(self, record: dict[str, Any]) -> None:
-        """Say which stage of the image begins, or goes on."""
+    def on_stage(self, record: dict[str, Any]) -> None:
+        """Print that a stage resumes, or why it runs."""
         name, stage, done = self.outputs.name, record["stage"], record["steps"]
         if done:
-            self.kept = f"iteration {done} of {name} ({stage})"
-            log.info("%s: goes on from iteration %d of the %s", name, done, stage)
+            self.resumable = f"iteration {done} of {name} ({stage})"
+            log.info("%s: resumes from iteration %d of the %s", name, done, stage)
         elif record.get("reason"):
             log.info("%s: %s: %s", name, stage, record["reason"])
         self.run.display.begin(name, stage, done, record["total"])
 
-    def show(self, done: int, total: int, detail: str) -> None:
-        """Bring the progress forward."""
+    def on_step(self, done: int, total: int, detail: str) -> None:
         self.run.display.step(self.outputs.name, done, total, detail)
 
-    def save(self, restoration: Restoration, records: list[dict[str, Any]]) -> None:
-        """Write what was reached: images, kernel, networks, and the record of it."""
+    def on_save(self, restoration: Restoration, records: list[dict[str, Any]]) -> None:
+        """Write the results so far: images, kernel, networks, and the record."""
         self.record["stages"] = [
             {**record, "seconds": round(record["seconds"], 2)} for record in records
         ]
@@ -364,14 +322,12 @@ class Job:
             self.record["iterations_done"] = len(restoration.losses)
             self.record["loss"] = restoration.loss_names[-1]
             self.record["final_loss"] = restoration.losses[-1]
-        images = self.experiment.render(self.photograph, restoration)
-        networks = self.networks(restoration)
-        files = {**images, **networks}
+        files = self.experiment.render(self.photograph, restoration) | self.networks(restoration)
         if restoration.kernel is not None and not self.has_kernel:
             files["_k.png"] = encode_png(scale_kernel(restoration.kernel))
         self.record["files"] = sorted(files)
-        # The record goes first, and says that the result is not finished: whenever the run is
-        # killed, no record calls files finished that are not there yet.
+        # The record, which says that the result is not finished, goes first: whenever the run is
+        # killed, no record calls files finished that do not exist yet.
         write_json(self.outputs.record, self.record)
         for suffix, content in files.items():
             write_whole(self.outputs.file(suffix), content)
@@ -379,46 +335,41 @@ class Job:
             write_losses(self.outputs.losses, restoration.loss_names, restoration.losses)
 
     def networks(self, restoration: Restoration) -> dict[str, bytes]:
-        """Give the contents of the networks' files, by the suffixes of their names."""
-        if not self.experiment.saves_networks:
+        """The contents of the networks' files, by the suffixes of their names."""
+        gx, gk = restoration.gx, restoration.gk
+        if not self.experiment.saves_networks or not isinstance(gx, SkipNetwork):
             return {}
-        contents = {}
-        shape = restoration.blurry.shape
-        if isinstance(restoration.gx, SkipNetwork):
-            settings = {**self.settings, **restoration.gx.arguments}
-            contents["_xnet.pth"] = network_content(restoration.gx, shape, settings)
-            if isinstance(restoration.gk, KernelNetwork):
-                contents["_knet.pth"] = network_content(restoration.gk, shape, settings)
+        shape, settings = restoration.blurry.shape, {**self.settings, **gx.arguments}
+        contents = {"_xnet.pth": network_content(gx, shape, settings)}
+        if isinstance(gk, KernelNetwork):
+            contents["_knet.pth"] = network_content(gk, shape, settings)
         return contents
 
-    def keep(self, checkpoint: bytes, record: dict[str, Any]) -> None:
-        """Write a checkpoint, and end the work if a signal asked for it."""
+    def on_checkpoint(self, checkpoint: bytes, record: dict[str, Any]) -> None:
+        """Write a checkpoint, and end the work on the image if a signal came."""
         done, name = record["steps"], self.outputs.name
+        self.deaths = 0
         try:
             write_whole(self.outputs.checkpoint, checkpoint)
-            self.kept, self.keeps = f"iteration {done} of {name} ({record['stage']})", True
-        except OSError as error:  # the work itself is unharmed
-            if self.keeps:
+            self.resumable = f"iteration {done} of {name} ({record['stage']})"
+            self.checkpoint_written = True
+        except OSError as error:  # the work itself can continue
+            if self.checkpoint_written:
                 log.warning("%s: no checkpoint at iteration %d: %s", name, done, error)
-            self.keeps = False
+            self.checkpoint_written = False
         signals = self.run.signals
         if signals.received is not None and self.run.pool.stops_in_order:
-            raise Interrupted(signals.received, self.how_to_go_on())
+            raise Interrupted(signals.received, self.resume_hint())
 
-    def on_lost(self) -> bytes | None:
-        """Say that the image's worker died, and give the checkpoint for another."""
-        log.warning("%s: its worker died; another takes over", self.outputs.name)
-        return self.find_start()[1]
-
-    def how_to_go_on(self) -> str:
-        """Tell what a run does after this one was interrupted."""
-        if self.kept is None:
+    def resume_hint(self) -> str:
+        """Say how to resume the image when it is interrupted."""
+        if self.resumable is None:
             return f"the same command starts {self.outputs.name} over"
         command = "the same command" + " without --overwrite" * self.options.overwrite
-        return f"{command} goes on from {self.kept}"
+        return f"{command} resumes from {self.resumable}"
 
     def finish(self) -> None:
-        """Record that the results are complete, and say so."""
+        """Record that the results are complete."""
         self.record["finished"] = True
         write_json(self.outputs.record, self.record)
         self.outputs.checkpoint.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -11,16 +11,11 @@ from utils.log import log
 from utils.runs.display import Display
 
 SECONDS_BETWEEN_LINES = 30
+MAX_BARS = 4  # more images at a time than this share one line
 
 
 class Lines:
-    """A stream for tqdm that writes a line for each state of a bar, for outputs without a cursor.
-
-    Parameters
-    ----------
-    stream : text stream
-        Where the lines go.
-    """
+    """A stream for tqdm that writes each state of a bar as a line, for outputs without a cursor."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -35,88 +30,43 @@ class Lines:
 
 
 def image_bar(total: int) -> tqdm:
-    """Make the bar over all images; where the output is a file, its lines come with each image."""
-    return tqdm(
-        total=total,
-        desc="images",
-        unit="image",
-        dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
-    )
+    """Make a bar over images; in a file it is hidden, where each image has its own line."""
+    hidden = not sys.stderr.isatty()
+    return tqdm(total=total, desc="images", unit="image", dynamic_ncols=True, disable=hidden)
 
 
-def line_bar(total: int) -> tqdm:
-    """Make the bar over all images where many are in work; its postfix shall name these.
-
-    In a file it is a line every `SECONDS_BETWEEN_LINES`.
-    """
-    state = "images: {n_fmt}/{total_fmt}, {elapsed}{postfix}"
+def make_bar(state: str, **options: Any) -> tqdm:
+    """Make a bar followed by `state`, or in a file, `state` every `SECONDS_BETWEEN_LINES`."""
     if sys.stderr.isatty():
-        state = "{percentage:3.0f}%|{bar:10}| " + state
-        return tqdm(total=total, bar_format=state, dynamic_ncols=True, miniters=0)
+        state = "{percentage:3.0f}%|{bar}| " + state
+        return tqdm(bar_format=state, dynamic_ncols=True, leave=False, **options)
     return tqdm(
-        total=total,
-        bar_format=state,
-        file=Lines(sys.stderr),
-        mininterval=SECONDS_BETWEEN_LINES,
-        miniters=0,
-        leave=False,
-    )
-
-
-def stage_bar(title: str, total: int, done: int = 0) -> tqdm:
-    """Make the bar over one stage of an image.
-
-    Parameters
-    ----------
-    title : str
-        The image's name and the stage's.
-    total : int
-        The stage's steps.
-    done : int
-        How many of them an earlier run has done.
-
-    Returns
-    -------
-    tqdm
-        A bar that shows steps per second, the time left, and its postfix; in a file, as a line
-        every `SECONDS_BETWEEN_LINES`.
-    """
-    state = "{desc}: {n_fmt}/{total_fmt}{postfix}, {rate_noinv_fmt}, {remaining} left"
-    common = {"total": total, "initial": done, "desc": printable(title), "unit": "it"}
-    if sys.stderr.isatty():
-        return tqdm(
-            **common,
-            bar_format="{percentage:3.0f}%|{bar}| " + state,
-            dynamic_ncols=True,
-            leave=False,
-        )
-    return tqdm(
-        **common,
         bar_format=state,
         file=Lines(sys.stderr),
         mininterval=SECONDS_BETWEEN_LINES,
         leave=False,
         position=0,  # else tqdm moves the cursor from bar to bar
+        **options,
     )
 
 
-MAX_BARS = 4  # more images in work than this share one line
-
-
 class Bars(Display):
-    """Progress bars: one over all images, and one for each image in work."""
+    """Progress bars: one over all images, and one for each image that is being restored."""
 
     def __init__(self) -> None:
         self.total = tqdm(disable=True)
         self.one_line = False
         self.bars: dict[str, tqdm] = {}
-        self.stages: dict[str, str] = {}  # of each image in work
+        self.stages: dict[str, str] = {}  # by the names of the images that are being restored
         self.counts: dict[str, str] = {}  # steps done, where images share a line
 
     def start(self, images: int, at_once: int) -> None:
         self.one_line = at_once > MAX_BARS
-        self.total = line_bar(images) if self.one_line else image_bar(images)
+        if self.one_line:
+            state = "images: {n_fmt}/{total_fmt}, {elapsed}{postfix}"
+            self.total = make_bar(state, total=images, miniters=0)
+        else:
+            self.total = image_bar(images)
 
     def begin(self, name: str, stage: str, done: int, total: int) -> None:
         self.end(name)
@@ -128,7 +78,13 @@ class Bars(Display):
             self._show_states()
             return
         if name not in self.bars:
-            self.bars[name] = stage_bar(f"{name} {self.stages[name]}", total, done - 1)
+            self.bars[name] = make_bar(
+                "{desc}: {n_fmt}/{total_fmt}{postfix}, {rate_noinv_fmt}, {remaining} left",
+                total=total,
+                initial=done - 1,
+                desc=printable(f"{name} {self.stages[name]}"),
+                unit="it",
+            )
         bar = self.bars[name]
         bar.set_postfix_str(detail, refresh=False)
         bar.update(done - bar.n)
@@ -155,19 +111,19 @@ class Bars(Display):
 
 
 class Messages(logging.Handler):
-    """Writes each message as a line of stderr, without tearing a bar apart."""
+    """Writes each message as a line of stderr, without breaking a bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
 
 
 def show_messages() -> None:
-    """Show from now on what runs say (see `utils.log`)."""
+    """Show the messages of `utils.log` from now on."""
     if not any(isinstance(handler, Messages) for handler in log.handlers):
         log.addHandler(Messages())
         log.setLevel(logging.INFO)
 
 
 def say(message: str) -> None:
-    """Write a line to stderr without tearing a bar apart."""
+    """Write a line to stderr without breaking a bar."""
     tqdm.write(printable(message), file=sys.stderr)

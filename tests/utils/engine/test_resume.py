@@ -1,4 +1,4 @@
-"""Runs that are interrupted and go on: the same bits as one that never stopped."""
+"""Runs that are interrupted and resumed: the same bits as one that never stopped."""
 
 import signal
 import subprocess
@@ -225,20 +225,23 @@ def interrupted(images, tmp_path, monkeypatch):
     """Run the script, to be interrupted after an iteration; give its results folder."""
 
     def run(after, *more):
-        import utils.runs.pools
+        import utils.engine.restore
 
         count = 0
 
-        def due(pool):
-            nonlocal count
-            count += 1
-            if count == after:
-                signal.raise_signal(signal.SIGTERM)
-            return genuine(pool)
+        def restore(task, *, checkpoint_due, **others):
+            def due():
+                nonlocal count
+                count += 1
+                if count == after:
+                    signal.raise_signal(signal.SIGTERM)
+                return checkpoint_due()
 
-        genuine = utils.runs.pools.Here.checkpoint_due
+            return genuine(task, checkpoint_due=due, **others)
+
+        genuine = utils.engine.restore.restore
         with monkeypatch.context() as patch:
-            patch.setattr(utils.runs.pools.Here, "checkpoint_due", due)
+            patch.setattr(utils.engine.restore, "restore", restore)
             with pytest.raises(Interrupted) as caught:
                 selfdeblur_levin.main(options(images, tmp_path / "results", *more))
         assert caught.value.number == signal.SIGTERM
@@ -255,7 +258,7 @@ def test_the_same_command_goes_on(images, interrupted, expected, after, capfd):
     assert (results / f"{NAME}_x.png").exists() == (after >= 3)
     capfd.readouterr()
     assert selfdeblur_levin.main(options(images, results)) == 0
-    assert f"{NAME}: goes on from iteration {after}" in capfd.readouterr().err
+    assert f"{NAME}: resumes from iteration {after}" in capfd.readouterr().err
     assert results_of(results, NAME) == expected
     names = {path.name for path in results.iterdir()}
     assert names == {
@@ -285,7 +288,7 @@ def test_overwrite_starts_anew(images, interrupted, expected, capfd):
     results = interrupted(4, "--seed", 3)
     capfd.readouterr()
     assert selfdeblur_levin.main(options(images, results, "--overwrite")) == 0
-    assert "goes on" not in capfd.readouterr().err
+    assert "resumes" not in capfd.readouterr().err
     assert results_of(results, NAME) == expected
 
 
@@ -296,7 +299,7 @@ def test_an_interrupted_overwrite_goes_on_without_it(images, interrupted, tmp_pa
     results = interrupted(after, "--overwrite", "--seed", 3)
     capfd.readouterr()
     assert selfdeblur_levin.main(options(images, results, "--seed", 3)) == 0
-    assert f"goes on from iteration {after}" in capfd.readouterr().err
+    assert f"resumes from iteration {after}" in capfd.readouterr().err
     assert results_of(results, NAME) == results_of(tmp_path / "whole", NAME)
 
 
@@ -317,10 +320,10 @@ def test_a_checkpoint_comes_when_its_time_has(images, tmp_path, monkeypatch):
     import utils.runs.run
 
     written = []
-    genuine = utils.runs.run.Job.keep
+    genuine = utils.runs.run.Job.on_checkpoint
     monkeypatch.setattr(
         utils.runs.run.Job,
-        "keep",
+        "on_checkpoint",
         lambda job, *a: (written.append(a[1]["steps"]), genuine(job, *a)),
     )
     assert selfdeblur_levin.main(options(images, tmp_path / "a")) == 0
@@ -330,7 +333,7 @@ def test_a_checkpoint_comes_when_its_time_has(images, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_with_their_status_and_one_line_on_how_to_go_on(images, tmp_path, number):
+def test_signals_end_with_their_status_and_one_line_on_how_to_resume(images, tmp_path, number):
     results = tmp_path / "results"
     process = subprocess.Popen(
         [sys.executable, "selfdeblur_levin.py",
@@ -345,7 +348,7 @@ def test_signals_end_with_their_status_and_one_line_on_how_to_go_on(images, tmp_
     error = process.communicate(timeout=30)[1]
     assert process.returncode == 128 + number
     line = error.strip().splitlines()[-1]
-    assert line.startswith("selfdeblur_levin.py: interrupted; the same command goes on from iter")
+    assert line.startswith("selfdeblur_levin.py: interrupted; the same command resumes from iter")
     assert line.endswith(f"of {NAME} (joint fit)")
     done = int(line.split("iteration ")[1].split()[0])
     kept = unpack_checkpoint((results / f"{NAME}_checkpoint.pth").read_bytes())
@@ -356,7 +359,7 @@ def test_signals_end_with_their_status_and_one_line_on_how_to_go_on(images, tmp_
 def test_signals_that_are_ignored_stay_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Signals("go on") as signals:
+        with Signals("hint") as signals:
             signal.raise_signal(signal.SIGINT)
             signals.check()
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
@@ -366,9 +369,9 @@ def test_signals_that_are_ignored_stay_so():
 
 def test_a_signal_ends_at_once_what_is_not_an_optimisation():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted, match="go on"), Signals("go on"):
+    with pytest.raises(Interrupted, match="hint"), Signals("hint"):
         signal.raise_signal(signal.SIGTERM)
-    with Signals("go on") as signals, pytest.raises(Interrupted):
+    with Signals("hint") as signals, pytest.raises(Interrupted):
         with signals.postponed():
             signal.raise_signal(signal.SIGTERM)
             assert signals.received == signal.SIGTERM

@@ -170,7 +170,7 @@ def test_benchmarks_name_a_wrong_number_of_threads(program):
 
 
 def test_auto_goes_on_in_the_precision_that_was_begun(tmp_path):
-    """The same command goes on even where this processor would choose otherwise."""
+    """The same command resumes even where this processor would choose another."""
     command = ["selfdeblur_levin.py", "--data_path", "datasets/sample", "--save_path", tmp_path]
     command += ["--only", "im1_*", "--recipe", "quick", "--num_iter", "1", "--device", "cpu"]
     other = "fp32" if choose_precision("auto", CPU) == "bf16" else "bf16"

@@ -245,9 +245,9 @@ def test_a_file_that_never_ends_is_not_read(tmp_path):
         with pytest.raises(ValueError, match="not a file"):
             load_image_network(path)
         with pytest.raises(DataError, match="neither a file nor a folder"):
-            find_images([str(path)], None, "")
+            find_images([path], None, "")
     with pytest.raises(DataError, match="no images in this folder"):
-        find_images([str(tmp_path)], None, "")
+        find_images([tmp_path], None, "")
 
 
 def test_a_file_of_gigabytes_is_not_read(tmp_path):
@@ -387,7 +387,7 @@ def test_listing_a_thousand_images_reads_none(tmp_path, monkeypatch):
     for i in range(1000):
         (tmp_path / f"{i:04d}.png").touch()
     monkeypatch.setattr("io.open", None)
-    assert len(find_images([str(tmp_path)], None, "")) == 1000
+    assert len(find_images([tmp_path], None, "")) == 1000
 
 
 # Through the real scripts.

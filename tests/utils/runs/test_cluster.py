@@ -25,13 +25,13 @@ from utils.engine.restore import Task
 from utils.engine.stage import Restoration
 from utils.engine.stages.fit import JointFit
 from utils.errors import UsageError
-from utils.runs.pools import Callbacks
+from utils.runs.options import Options
 
 options = functools.partial(options_of_one, workers=())
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
 NAMES = [f"im{number}_kernel5_img" for number in (1, 2, 3)]
 LONG = ("--num_iter", 30, "--save_frequency", 10, "--checkpoint_seconds", 0)
-INTERRUPTED = "selfdeblur_levin.py: interrupted; the same command goes on from the last checkpoints"
+INTERRUPTED = "selfdeblur_levin.py: interrupted; the same command resumes from the last checkpoints"
 ONE_CORE = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
 NODE = {"num_cpus": 1, "num_gpus": 0, "memory": 4e9, "object_store_memory": 200e6}
 
@@ -141,7 +141,7 @@ def test_a_node_dies_on_the_way_and_the_results_are_the_same(images, tmp_path, c
     status, output, errors = finished(process)
     assert status == 0, errors
     assert errors.count("its worker died; another takes over") == 1
-    assert errors.count("goes on from iteration") == 1
+    assert errors.count("resumes from iteration") == 1
     assert [line.split()[0] for line in output.splitlines()[1:4]] == NAMES
     assert "raylet" not in output + errors
 
@@ -175,7 +175,7 @@ def test_signals_end_the_tasks_and_a_ray_of_this_machine_alone_goes_on(
     assert addresses_listened_on(servers() - of_the_cluster) == {"127.0.0.1"}
     status, _, errors = finished(process)
     assert status == 0
-    assert f"{NAMES[0]}: goes on from iteration" in errors
+    assert f"{NAMES[0]}: resumes from iteration" in errors
     assert finished(start(*options(images, alone, *more)))[0] == 0
     assert results_of(results, NAMES[0]) == results_of(alone, NAMES[0])
 
@@ -247,11 +247,11 @@ def test_an_image_whose_workers_always_die_is_given_up(
         os._exit(1)
 
     monkeypatch.setattr(utils.runs.cluster, "work", work)
-    monkeypatch.setattr(utils.runs.cluster, "MAX_LOSSES", 2)
+    monkeypatch.setattr("utils.runs.run.MAX_DEATHS", 2)
     arguments = options(images, tmp_path / "results", "--only", "im1*")
     assert selfdeblur_levin.main([*arguments, "--ray", cluster.address]) == 1
     output, errors = capfd.readouterr()
-    assert f"failed: {NAMES[0]}: 2 workers died one after the other" in output
+    assert f"failed: {NAMES[0]}: 2 workers died in a row: " in output
     assert errors.count("its worker died; another takes over") == 1
     assert "raylet" not in output + errors
 
@@ -263,21 +263,23 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
     import utils.runs.cluster
 
     @ray.remote(num_returns="streaming", max_retries=0)
-    def work(task, checkpoint, settings):
+    def work(task, checkpoint, options):
         resources = ray.get_runtime_context().get_assigned_resources()
-        yield "on_machine", ((settings["device"], resources, sys.path),)
+        yield "on_machine", ((options.device, resources, sys.path),)
 
     monkeypatch.setattr(utils.runs.cluster, "work", work)
-    told = []
+    machines = []
 
     def ask(device):
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        with utils.runs.cluster.Cluster(cluster.address, 0.25, device, 1, 1) as connection:
+        wanted = Options(
+            [], Path(), "", (), device=device, ray=cluster.address, gpus_per_image=0.25
+        )
+        with utils.runs.cluster.Cluster(wanted) as connection:
             assert signal.getsignal(signal.SIGTERM) == on_sigterm
             rooms.append(connection.room())
             task = Task((JointFit(QUICK),), Restoration(np.zeros((40, 43)), (11, 11)))
-            callbacks = Callbacks(told.append, *[lambda *arguments: None] * 5)
-            for _ in connection.restore(task, None, callbacks):
+            for _ in connection.restore(task, None, lambda name, found: machines.append(found)):
                 connection.wait(1)
 
     rooms = []
@@ -288,7 +290,7 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
     finally:
         cluster.remove_node(node)
     assert rooms == [9, 4]
-    (on_gpu, resources, path), (on_cpu, others, _) = told
+    (on_gpu, resources, path), (on_cpu, others, _) = machines
     assert (on_gpu, resources["GPU"], resources["CPU"]) == ("cuda", 0.25, 1)
     assert (on_cpu, "GPU" in others, others["CPU"]) == ("cpu", False, 1)
     assert others["memory"] > 400e6
@@ -309,11 +311,14 @@ def test_an_address_where_no_cluster_is_is_named(images, tmp_path):
     ("arguments", "message"),
     [
         (["--gpus_per_image", "0.5"], "--gpus_per_image: needs --ray"),
-        (["--ray", "--gpus_per_image", "0"], "--gpus_per_image 0.0: must be above 0"),
-        (["--ray", "--gpus_per_image", "1.5"], "--gpus_per_image 1.5: must be above 0"),
+        (["--ray", "--gpus_per_image", "0"], "--gpus_per_image: must be from 0.0001 to 1, not 0"),
+        (
+            ["--ray", "--gpus_per_image", "1.5"],
+            "--gpus_per_image: must be from 0.0001 to 1, not 1.5",
+        ),
         (["--ray", "--device", "cuda:1"], "--device cuda:1: with --ray, Ray chooses"),
-        (["--ray", "ray://head:10001"], "--ray ray://head:10001: is none of HOST:PORT"),
-        (["--ray", "head"], "--ray head: is none of HOST:PORT"),
+        (["--ray", "ray://head:10001"], "--ray ray://head:10001: must be HOST:PORT"),
+        (["--ray", "head"], "--ray head: must be HOST:PORT"),
     ],
 )
 def test_a_wrong_command_is_named(images, tmp_path, arguments, message, capsys):

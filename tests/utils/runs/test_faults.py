@@ -122,7 +122,7 @@ def test_twenty_kills_in_a_row_change_nothing(images, tmp_path, forks):
     last = begin(results)
     last.join(120)
     assert last.exitcode == 0
-    assert messages.read_text().count("goes on from iteration") >= 10
+    assert messages.read_text().count("resumes from iteration") >= 10
     assert "Traceback" not in messages.read_text()
     for name in names:
         assert results_of(results, name) == results_of(tmp_path / "whole", name)
@@ -279,7 +279,7 @@ def test_a_file_that_cannot_be_written_fails_its_image_alone(images, tmp_path):
     failure = f"failed: {NAMES[1]}: [Errno 27] File too large: '{results}/{NAMES[1]}_knet.pth'"
     assert failure in output
     assert output.count("failed: ") == 1
-    # Checkpoints are larger still; without them the work goes on.
+    # Checkpoints are larger still; without them the work continues.
     assert f"{NAMES[0]}: no checkpoint at iteration 1: [Errno 27] File too large" in errors
     assert errors.count(f"{NAMES[0]}: no checkpoint") == 1
     assert f"{NAMES[2]}: 4 iterations in" in errors
@@ -345,8 +345,8 @@ def test_a_folder_that_becomes_read_only_is_named(
         genuine(job, *arguments)
         lock_folder(results)
 
-    genuine = utils.runs.run.Job.save
-    monkeypatch.setattr(utils.runs.run.Job, "save", save)
+    genuine = utils.runs.run.Job.on_save
+    monkeypatch.setattr(utils.runs.run.Job, "on_save", save)
     assert selfdeblur_levin.main(options(images, results, "--num_iter", 4)) == 1
     output = capfd.readouterr().out
     assert all(f"failed: {name}: " in output for name in NAMES)
@@ -363,8 +363,8 @@ def test_a_folder_that_vanishes_is_named(images, tmp_path, monkeypatch, capfd):
         shutil.rmtree(results, ignore_errors=True)
         genuine(job, *arguments)
 
-    genuine = utils.runs.run.Job.save
-    monkeypatch.setattr(utils.runs.run.Job, "save", save)
+    genuine = utils.runs.run.Job.on_save
+    monkeypatch.setattr(utils.runs.run.Job, "on_save", save)
     assert selfdeblur_levin.main(options(images, results)) == 1
     output = capfd.readouterr().out
     for name in NAMES:

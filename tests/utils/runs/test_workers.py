@@ -20,8 +20,8 @@ from utils.engine.methods import QUICK
 from utils.engine.restore import Task
 from utils.engine.stage import Restoration
 from utils.engine.stages.fit import JointFit
-from utils.errors import DataError
-from utils.runs.pools import Callbacks, Workers
+from utils.runs.options import Options
+from utils.runs.pools import Workers
 
 NAMES = [f"im{number}_kernel5_img" for number in (1, 2, 3)]
 TWO = ("--workers", "2")
@@ -137,7 +137,7 @@ def test_signals_keep_the_iteration_at_hand_and_killed_workers_are_replaced(
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert "Traceback" not in errors
-    assert "interrupted; the same command goes on from" in errors.splitlines()[-1]
+    assert "interrupted; the same command resumes from" in errors.splitlines()[-1]
     assert not children(process.pid)
 
     process = start(results, *short)
@@ -146,7 +146,7 @@ def test_signals_keep_the_iteration_at_hand_and_killed_workers_are_replaced(
     os.kill(children(process.pid)[0], signal.SIGKILL)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0
-    assert "goes on from iteration" in errors
+    assert "resumes from iteration" in errors
     assert "its worker died; another takes over" in errors
     for name in NAMES[:2]:
         assert results_of(results, name) == results_of(alone, name)
@@ -158,9 +158,13 @@ def test_images_wait_until_there_is_memory_for_them(monkeypatch):
         for _ in range(2)
     ]
     monkeypatch.setattr("utils.runs.pools.bytes_free", lambda: 1.5e9)
-    callbacks = Callbacks(*[lambda *arguments: None] * 6)
-    with Workers(2, "cpu", 1, 10, 60) as pool:
-        running = [pool.restore(task, None, callbacks) for task in tasks]
+    wanted = Options([], Path(), "quick", (), device="cpu", workers=2, threads=1)
+
+    def restore(task):
+        return pool.restore(task, None, lambda *event: None)
+
+    with Workers(wanted) as pool:
+        running = [restore(task) for task in tasks]
         for each in running:
             next(each)
         assert len(pool.busy) == 2
@@ -169,7 +173,7 @@ def test_images_wait_until_there_is_memory_for_them(monkeypatch):
                 pool.wait(1)
         monkeypatch.setattr("utils.runs.pools.bytes_free", lambda: 1e9)
         pool.free = 1e9
-        first, second = (pool.restore(task, None, callbacks) for task in tasks)
+        first, second = map(restore, tasks)
         next(first)
         next(second)
         assert len(pool.busy) == 1
@@ -181,10 +185,10 @@ def test_images_wait_until_there_is_memory_for_them(monkeypatch):
             pool.wait(1)
 
 
-def test_workers_that_always_die_give_an_image_up(monkeypatch):
+def test_workers_that_always_die_give_an_image_up(images, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("utils.runs.pools.serve", os._exit)
-    callbacks = Callbacks(*[lambda *arguments: None] * 6)
-    task = Task((JointFit(QUICK),), Restoration(np.eye(40), (5, 5)))
-    with Workers(1, "cpu", 1, 10, 60) as pool, pytest.raises(DataError, match="5 workers died"):
-        for _ in pool.restore(task, None, callbacks):
-            pool.wait(1)
+    assert selfdeblur_levin.main(options(images, tmp_path, "--only", "im[12]*", workers=TWO)) == 1
+    output, errors = capfd.readouterr()
+    for name in NAMES[:2]:
+        assert f"failed: {name}: 5 workers died in a row: perhaps for lack of memory" in output
+        assert errors.count(f"{name}: its worker died; another takes over") == 4
