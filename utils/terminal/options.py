@@ -69,7 +69,7 @@ def parse_options(
         nargs="+",
         default=[data_path],
         metavar="PATH",
-        help=f"a folder of blurry images, or image files ({data_path})",
+        help=f"blurry images or folders of them ({data_path})",
     )
     parser.add_argument(
         "--save_path", default=save_path, metavar="FOLDER", help=f"for the results ({save_path})"
@@ -94,7 +94,7 @@ def parse_options(
         type=int,
         nargs="+",
         metavar="K",
-        help="size, or height and width, in place of the known one",
+        help="size, or height and width (by the name)",
     )
     parser.add_argument(
         "--save_frequency",
@@ -124,7 +124,7 @@ def parse_options(
         "--workers",
         type=int,
         metavar="N",
-        help="restore N images side by side (one a core, as memory allows)",
+        help="images side by side (as many as cores and memory allow)",
     )
     parser.add_argument(
         "--threads", type=int, metavar="N", help="of each image (1; of a single image all cores)"
