@@ -1,14 +1,13 @@
-"""Restore images whose kernels are known or were estimated (the remedy where x is black).
+"""Restore images whose kernels are known or were estimated (the remedy for black).
 
-python selfdeblur_nonblind.py  # Lai's that collapsed, kernels beside the results
-python selfdeblur_nonblind.py --data_path a.jpg --kernel_path a_k.png --save_path out
-python selfdeblur_nonblind.py --data_path datasets/levin --only '*_kernel[48]_img' \\
-    --kernel_path datasets/levin/gt --flip_kernel --save_path results/levin_nonblind
+python selfdeblur_nonblind.py  # Lai's that collapsed
+python selfdeblur_nonblind.py --data_path a.jpg --kernel_path a_k.png
+python selfdeblur_nonblind.py --data_path datasets/levin --only '*kernel[48]*' \\
+    --kernel_path datasets/levin/gt --flip_kernel --save_path results/nonblind
 
 In a folder, the kernel of NAME.png is NAME_k.png or, by the number in NAME, Levin's
-kernel5.png or Lai's kernel_01.png. A kernel is taken for the correlation that the
-other scripts estimate. Where the truth lies at hand (in gt/), a kernel that explains
-the image better when turned by 180 degrees is refused.
+kernel5.png or Lai's kernel_01.png, taken as a correlation kernel. Beside the truth,
+one that explains the image better when turned by 180 degrees is refused.
 """
 
 from dataclasses import replace

@@ -6,6 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# One thread a process, in these and in all that they start: there are as many as cores, and threads
+# that wait for each other's cores take several times as long.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 
 import utils.images.opencv  # noqa: F401  before any test imports cv2, which then has its limit

@@ -1,4 +1,4 @@
-"""Do the same to many things, in several processes."""
+"""Call one function for many items, in several processes."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ def in_parallel(
     Parameters
     ----------
     function : callable
-        A module's function, so that the processes can import it.
+        Defined in a module, so that the processes can import it.
     items : sequence
         Its arguments.
     jobs : int
@@ -34,21 +34,21 @@ def in_parallel(
     Yields
     ------
     any
-        The results, whichever is ready first.
+        The results, in the order in which they are ready.
 
     Raises
     ------
     DataError
         If a process is killed from outside.
     Exception
-        What the function raises; the items not yet begun are then dropped.
+        What the function raises; the remaining items are then dropped.
     """
     jobs = min(jobs, len(items))
     if jobs <= 1:
         yield from map(function, items)
         return
     executor = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
+        jobs, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)
     )
     try:
         with inherited():
@@ -57,26 +57,17 @@ def in_parallel(
             yield future.result()
     except BrokenProcessPool as error:
         raise DataError(
-            "a process was killed, perhaps for want of memory; use fewer of them (--jobs 1)"
+            "a process was killed, perhaps for lack of memory; use fewer of them (--jobs 1)"
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
-    cv2.setNumThreads(1)
-
-
 @contextmanager
 def inherited(threads: int = 1) -> Iterator[None]:
-    """What processes that start meanwhile take over: their threads, and deafness to Ctrl-C.
+    """Have processes that start within this context use so many threads, and ignore Ctrl-C.
 
-    Ctrl-C ends this process, which then ends the others and says so once.
-
-    Parameters
-    ----------
-    threads : int
-        Of NumPy and PyTorch in each of them.
+    Ctrl-C ends this process, which then ends the others and reports that once.
     """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)

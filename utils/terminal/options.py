@@ -63,7 +63,7 @@ def parse_options(
     parser = Parser(description)
     parser.usage = "%(prog)s [options]"  # each of which has its line below
     add = parser.add_argument
-    images = f"a folder of blurry images, or image files ({data_path})"
+    images = f"blurry images or folders of them ({data_path})"
     add(
         "--data_path",
         nargs="+",
@@ -81,7 +81,7 @@ def parse_options(
     add("--num_iter", type=integer(1), metavar="N", help="length of the first fit (the method's)")
     weight = "weight of the total variation (the method's)"
     add("--tv_weight", type=real(0), metavar="W", help=weight)
-    size = "kernel size, or height and width (the known one)"
+    size = "size, or height and width (by the name)"
     add("--kernel_size", type=kernel_side, nargs="+", action=HeightWidth, metavar="K", help=size)
     saves = "update the results every N iterations (%(default)s)"
     add("--save_frequency", type=integer(1), default=100, metavar="N", help=saves)
@@ -91,11 +91,11 @@ def parse_options(
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (auto)")
     precisions = "of Gx: auto, fp32, tf32 or bf16 (the method's)"
     add("--precision", choices=PRECISIONS, metavar="NAME", help=precisions)
-    workers = "restore N images side by side (one per core, if memory allows)"
+    workers = "images side by side (as many as cores and memory allow)"
     add("--workers", type=integer(1), metavar="N", help=workers)
     threads = "per image (1; all cores for a single image)"
     add("--threads", type=integer(1), metavar="N", help=threads)
-    ray = "compute on a Ray cluster, or on all of this machine"
+    ray = "compute on a Ray cluster, or all of this machine"
     add("--ray", nargs="?", const=LOCAL, metavar="ADDRESS", help=ray)
     share = "share of a GPU, with --ray (1)"
     add("--gpus_per_image", type=real(0.0001, 1), metavar="X", help=share)
