@@ -13,9 +13,9 @@ FOURIER_FROM = 25
 def blur(sharp: Tensor, kernel: Tensor) -> Tensor:
     """Blur an image by the valid cross-correlation with a kernel.
 
-    The result has only the pixels whose blur lies wholly within the sharp image, so nothing is
-    assumed about what lies outside. Being a correlation, this takes the convolution kernel of
-    signal processing turned by 180 degrees.
+    The result has only those pixels whose blur lies entirely within the sharp image, so nothing is
+    assumed about what lies outside. Convolution in the sense of signal processing would rotate the
+    kernel by 180 degrees.
 
     Parameters
     ----------
@@ -42,12 +42,9 @@ def blur(sharp: Tensor, kernel: Tensor) -> Tensor:
 
 
 def fourier_blur(sharp: Tensor, kernel: Tensor) -> Tensor:
-    """Compute `blur` by Fourier transforms, whose cost does not grow with the kernel.
-
-    The transforms are as large as the sharp image or slightly larger, so whatever wraps around
-    stays outside the valid part.
-    """
+    """Compute `blur` by Fourier transforms, whose cost does not grow with the kernel."""
     (height, width), (kh, kw) = sharp.shape[2:], kernel.shape[2:]
+    # What wraps around at this period stays outside the valid part.
     period = [next_fast_len(size, real=True) for size in (height, width)]
     spectrum = torch.fft.rfft2(sharp, period) * torch.fft.rfft2(kernel, period).conj()
     blurry: Tensor = torch.fft.irfft2(spectrum, period)

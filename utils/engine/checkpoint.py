@@ -1,4 +1,4 @@
-"""Checkpoints: how far an image's restoration has come, as the bytes of a file."""
+"""Checkpoints: how far the restoration of an image has come, as the bytes of a file."""
 
 import io
 import zipfile
@@ -21,26 +21,25 @@ NETWORKS: dict[str, type[nn.Module]] = {
 
 
 class CheckpointError(Exception):
-    """A checkpoint from which nothing can go on. The message is its fault, without a file name."""
+    """A checkpoint that cannot be resumed from. The message is its fault, without a file name."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far an image's restoration has come.
+    """How far the restoration of an image has come.
 
     Parameters
     ----------
     settings : dict
-        What decides the result, as it is recorded with it.
+        What determines the result, as in its record.
     stage : int
-        Number of the stage in work, counted from 0.
+        Number of the current stage, counted from 0.
     records : list of dict
-        What is recorded of the stages so far, that in work included.
+        The records of the stages so far, including the current one.
     found : dict
-        What the stages before it have found: the fields of a `Restoration` but those that it
-        starts with.
+        What the stages before it have found: the fields of a `Restoration` without the input.
     state : dict or None
-        The stage's own state; None where it starts anew.
+        The current stage's own state; None if it starts over.
     """
 
     settings: dict[str, Any]
@@ -51,14 +50,14 @@ class Checkpoint:
 
 
 def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """Put a checkpoint into bytes that ``torch.load(..., weights_only=True)`` reads."""
+    """Pack a checkpoint into bytes that ``torch.load(..., weights_only=True)`` reads."""
     content = io.BytesIO()
     torch.save({"format": FORMAT, **_packed(vars(checkpoint))}, content)
     return content.getvalue()
 
 
 def unpack_checkpoint(content: bytes) -> Checkpoint:
-    """Read what `pack_checkpoint` made; on the CPU, whatever device it was on.
+    """Read what `pack_checkpoint` made, onto the CPU.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def unpack_checkpoint(content: bytes) -> Checkpoint:
         If it is damaged, or of another version of this program.
     """
     try:
-        # torch.load would take altered bytes for weights.
+        # torch.load would accept altered bytes as weights.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(member.file_size for member in archive.infolist()) > len(content):
                 raise CheckpointError("damaged: would unpack to more than it holds")
@@ -79,12 +78,12 @@ def unpack_checkpoint(content: bytes) -> Checkpoint:
         return Checkpoint(**_unpacked(saved))
     except (CheckpointError, MemoryError):
         raise
-    except Exception as error:  # whatever zipfile and torch.load raise by the place of the damage
+    except Exception as error:  # zipfile and torch.load raise many kinds, depending on the damage
         raise CheckpointError(f"damaged or cut off ({type(error).__name__})") from error
 
 
 def _packed(value: Any) -> Any:
-    """Replace arrays and networks, at any depth, by what ``weights_only`` admits."""
+    """Replace arrays and networks, at any depth, by what ``weights_only`` accepts."""
     if isinstance(value, Mapping):
         return {key: _packed(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -101,7 +100,7 @@ def _packed(value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """Do the reverse of `_packed`."""
+    """Reverse `_packed`."""
     match value:
         case {"array": torch.Tensor() as tensor} if len(value) == 1:
             return tensor.numpy()

@@ -31,13 +31,13 @@ INPUT_CHANNELS = 8
 INPUT_LENGTH = 200  # of Gk's random vector
 INPUT_SCALE = 0.1  # both inputs are drawn from U(0, 0.1)
 
-# Reading a loss makes a GPU wait for all that is queued, so there it is not done every time.
+# Reading a loss makes a GPU wait for everything that is queued, so it is done less often there.
 CHECK_EVERY = {"cpu": 1, "cuda": 50}
 
 
 @dataclass
 class State:
-    """Where an optimisation stands: all that its next iteration depends on.
+    """The state of an optimisation: everything that its next iteration depends on.
 
     Parameters
     ----------
@@ -50,13 +50,13 @@ class State:
     gk : KernelNetwork or KnownKernel
         The kernel network, or what takes its place.
     seed : int
-        Seeds the input noise where `noise_state` is of another kind of device.
+        Seeds the input noise if `noise_state` is of another kind of device.
     noise_state : uint8 tensor
         State of the random generator from which the input noise is drawn.
     noise_device : str
         The kind of device that this generator is on.
     adam : dict, optional
-        The optimiser's ``state_dict``; before the first iteration there is none.
+        The optimiser's ``state_dict``; None before the first iteration.
     losses : list of float
         The loss of every iteration so far.
     """
@@ -72,7 +72,7 @@ class State:
     losses: list[float] = field(default_factory=list)
 
     def pack(self) -> dict[str, Any]:
-        """Give what changes from one iteration to the next; the inputs can be drawn again."""
+        """Collect what changes from one iteration to the next; the inputs can be drawn again."""
         return {
             "gx": self.gx.state_dict(),
             "gk": self.gk.state_dict(),
@@ -83,12 +83,12 @@ class State:
         }
 
     def load(self, packed: Mapping[str, Any]) -> None:
-        """Go on from what `pack` gave for networks of the same shapes.
+        """Restore what `pack` collected from networks of the same shapes.
 
         Raises
         ------
         ValueError
-            If the networks are others; this state is then undefined.
+            If the networks differ; this state is then undefined.
         """
         try:
             self.gx.load_state_dict(packed["gx"])
@@ -109,31 +109,31 @@ class State:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Find the device of a name.
+    """Find a device by name.
 
     Parameters
     ----------
     name : str
-        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which is CUDA where there is any.
+        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which is CUDA if available.
 
     Returns
     -------
     torch.device
-        The device, which is there.
+        A device that exists.
 
     Raises
     ------
     ValueError
-        If the name is another, or there is no such device here.
+        If the name is unknown, or there is no such device.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if count else "cpu")
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (":" in name and (kind == "cpu" or not index.isdecimal())):
-        raise ValueError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
+        raise ValueError(f"device {name!r} is unknown; use auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(index or 0) >= count:
-        raise ValueError(f"device {name!r} is not there ({count} CUDA devices found); use cpu")
+        raise ValueError(f"device {name!r} does not exist ({count} CUDA devices found); use cpu")
     return torch.device(name)
 
 
@@ -156,11 +156,11 @@ def draw_start(
     kernel_size : tuple of int
         Height and width of the kernel in pixels.
     recipe : Recipe
-        Its channels and scales count here.
+        Only its channels and scales matter here.
     seed : int
-        Takes the place of the authors' 0.
+        Random seed; the authors use 0.
     kernel : (kh, kw) array, optional
-        The kernel, where it is known: then Gx alone is fitted.
+        The kernel, if it is known; then Gx alone is fitted.
 
     Returns
     -------
@@ -211,19 +211,18 @@ def deblur(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` (see `choose_device`).
     start : State, optional
-        Where to start from in place of what the seed gives: drawn by `draw_start`, or reached
-        before. Its precision, float32 or float64, becomes that of the optimisation, and it is
-        brought forward in place. On the CPU an optimisation that goes on from a state that it
-        reached ends with the same bits as one that never stopped.
+        Where to start, instead of what `draw_start` gives for the seed. Its dtype, float32 or
+        float64, becomes that of the optimisation, and it is updated in place. On the CPU an
+        optimisation that is resumed ends with the same bits as one that never stopped.
     save_every : int
-        `on_save` is called after so many iterations, and after the last.
+        Iterations between two calls of `on_save`, which is also called after the last.
     on_save : callable, optional
-        Takes the `Restoration` reached so far.
+        Takes the `Restoration` so far.
     checkpoint_due : callable, optional
-        Asked after every iteration but the last whether `on_checkpoint` is to be called.
+        Returns, after every iteration but the last, whether to call `on_checkpoint`.
     on_checkpoint : callable, optional
-        Takes the `State` reached so far, from which the optimisation can go on. It changes when
-        the optimisation does, so what is to be kept must be copied or written.
+        Takes the `State` so far, to resume from. It changes with the optimisation, so it must be
+        copied or written.
     on_progress : callable, optional
         Takes the number of iterations done and the latest loss; called after every iteration on
         the CPU, less often on a GPU.
@@ -236,9 +235,9 @@ def deblur(
     Raises
     ------
     ValueError
-        If an argument is out of its range; the message names it and its value.
+        If an argument is out of range; the message names it and its value.
     FloatingPointError
-        If the loss becomes infinite or NaN. What `on_save` got before is unharmed.
+        If the loss becomes infinite or NaN. What `on_save` got before is still valid.
     Exception
         Whatever a callback raises ends the optimisation.
     """
@@ -269,7 +268,7 @@ def deblur(
     keep = on_cpu and can_keep(blurry.shape, kernel_size, recipe)
     with freed_memory_kept(keep), float32_products(precision):
         for iteration in range(len(losses), recipe.num_iter):
-            # Drawn in the order of the authors' memory layout, whatever layout Gx works in.
+            # Drawn in the authors' memory layout, whatever layout Gx uses.
             noise = torch.empty_like(zx).normal_(generator=noise_generator)
             noisy_zx = zx + recipe.input_noise * noise
             with maps_in(precision, target_device):
@@ -289,7 +288,7 @@ def deblur(
             done = iteration + 1
             unread.append(loss.detach())
             saves = done % save_every == 0 or done == recipe.num_iter
-            # The last iteration's image cannot be had again from the state after it.
+            # Not after the last iteration, whose image could not be recomputed from the state.
             checkpoints = done < recipe.num_iter and checkpoint_due is not None and checkpoint_due()
             if saves or checkpoints or done % CHECK_EVERY[target_device.type] == 0:
                 latest = torch.stack(unread).tolist()
@@ -318,7 +317,7 @@ def deblur(
 def check_arguments(
     blurry: np.ndarray, kernel_size: tuple[int, int], recipe: Recipe, save_every: int = 1
 ) -> None:
-    """Raise a ValueError that names the first argument of `deblur` that is out of its range."""
+    """Raise a ValueError that names the first argument of `deblur` that is out of range."""
     if np.ndim(blurry) != 2:
         raise ValueError(f"blurry must be a gray image (H, W), not of shape {np.shape(blurry)}")
     if not (np.min(blurry) >= 0 and np.max(blurry) <= 1):

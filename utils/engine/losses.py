@@ -1,4 +1,8 @@
-"""What the optimisation minimises: mean squared error, 1 - SSIM, total variation."""
+"""What the optimisation minimises: mean squared error, 1 - SSIM, total variation.
+
+SSIM is our own since that of the libraries leaves out the border or reflects the image there, and
+recomputes the target's moments in every iteration.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -13,32 +17,19 @@ C2 = 0.03**2
 
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared difference of two images of one shape."""
+    """Mean squared error of two images of the same shape."""
     return F.mse_loss(a, b)
 
 
 def gaussian_window(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Make SSIM's Gaussian window in one dimension, (WINDOW_SIZE,) with sum 1."""
+    """SSIM's Gaussian window in one dimension, (WINDOW_SIZE,) with sum 1."""
     distance = torch.arange(WINDOW_SIZE, dtype=dtype, device=device) - WINDOW_SIZE // 2
     window = torch.exp(-(distance**2) / (2 * SIGMA**2))
     return window / window.sum()
 
 
 def local_means(maps: Tensor) -> Tensor:
-    """Average each channel over SSIM's window, with zeros beyond the border.
-
-    The two-dimensional window is separable, so a one-dimensional one is applied in each direction.
-
-    Parameters
-    ----------
-    maps : (1, C, H, W) float tensor
-        The channels.
-
-    Returns
-    -------
-    (1, C, H, W) float tensor
-        Their local means.
-    """
+    """Average each channel of a (1, C, H, W) tensor over SSIM's window, with zero padding."""
     window = gaussian_window(maps.dtype, maps.device)
     channels, reach = maps.shape[1], WINDOW_SIZE // 2
     column = window.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
@@ -50,8 +41,8 @@ def local_means(maps: Tensor) -> Tensor:
 class SimilarityTo:
     """Structural similarity of images to one target, as the optimisation uses it.
 
-    Unlike in the metric of the same name (`statistic.metrics.ssim`), the windows reach beyond the
-    border, where zeros are assumed, so every pixel counts.
+    Unlike in the metric (`statistic.metrics.ssim`), the image is padded with zeros, so every pixel
+    counts.
 
     Parameters
     ----------
@@ -70,13 +61,7 @@ class SimilarityTo:
         self.variance = mean_of_squares - self.mean**2
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Compute the mean similarity over all pixels, a scalar tensor; 1 for the target itself.
-
-        Parameters
-        ----------
-        image : (1, 1, H, W) float tensor
-            Image in [0, 1].
-        """
+        """SSIM of a (1, 1, H, W) image, averaged over all pixels: a scalar, 1 for the target."""
         mean, mean_of_squares, mean_of_products = local_means(
             torch.cat([image, image**2, image * self.target], dim=1)
         ).unbind(1)
@@ -88,17 +73,9 @@ class SimilarityTo:
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Total variation with squared differences, scaled as in the original code.
+    """Total variation of a (1, 1, H, W) image with squared differences, as in the original code.
 
-    Parameters
-    ----------
-    x : (1, 1, H, W) float tensor
-        The restored image.
-
-    Returns
-    -------
-    scalar tensor
-        2 (mean of squared vertical differences + mean of squared horizontal differences).
+    It is 2 (mean of squared vertical differences + mean of squared horizontal differences).
     """
     vertical = x[:, :, 1:] - x[:, :, :-1]
     horizontal = x[:, :, :, 1:] - x[:, :, :, :-1]

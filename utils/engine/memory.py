@@ -1,7 +1,9 @@
-"""Whether an image fits into the machine's memory, asked before it is begun.
+"""Whether an image fits into the machine's memory, asked before it is started.
 
-A system that runs out of memory kills a process without a word. A GPU's memory is not asked about:
-where that runs out, it is an ordinary error of the first iteration, and the next image goes on.
+Linux kills a process that uses more memory than there is, without a message. psutil reports the
+machine's memory, but no limit of a container, of Slurm (both are control groups) or of ulimit, so
+these are read here. A GPU's memory is not asked about: if it runs out, PyTorch raises an ordinary
+error in the first iteration, and the run continues with the next image.
 """
 
 import re
@@ -19,7 +21,7 @@ FIXED_BYTES = 200e6
 BYTES_KEPT = 96
 BYTES_NOT_KEPT = 42
 
-# Where the maps are larger, in bytes, room matters more than the fifth of the time.
+# Above this size of a map in bytes, memory matters more than a fifth of the time.
 LARGEST_MAP = 2**28
 
 MEMINFO = Path("/proc/meminfo")
@@ -30,71 +32,57 @@ CGROUPS = Path("/sys/fs/cgroup")
 def fit_bytes(
     image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe, kept: bool = False
 ) -> int:
-    """Estimate the memory that a fit of the networks takes.
+    """Estimate the memory that a fit takes, in bytes on top of what PyTorch itself takes.
 
     Parameters
     ----------
     image_size, kernel_size : tuple of int
         Height and width in pixels.
     recipe : Recipe
-        Its channels count here.
+        Only its channels matter here.
     kept : bool
-        Whether what an iteration frees is kept (utils/engine/allocator.py).
-
-    Returns
-    -------
-    int
-        Bytes on top of what PyTorch itself takes.
+        Whether memory that an iteration frees is kept (utils/engine/allocator.py).
     """
-    (height, width), (kh, kw) = image_size, kernel_size
-    numbers = recipe.channels * (height + kh - 1) * (width + kw - 1)
-    return int(FIXED_BYTES + (BYTES_KEPT if kept else BYTES_NOT_KEPT) * numbers)
+    per_value = BYTES_KEPT if kept else BYTES_NOT_KEPT
+    return int(FIXED_BYTES + per_value * _map_values(image_size, kernel_size, recipe))
 
 
 def worth_keeping(
     image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe
 ) -> bool:
-    """Tell whether the memory that an iteration frees is to be kept where there is room for it."""
-    (height, width), (kh, kw) = image_size, kernel_size
-    return 4 * recipe.channels * (height + kh - 1) * (width + kw - 1) <= LARGEST_MAP
+    """Whether memory that an iteration frees should be kept if there is room for it."""
+    return 4 * _map_values(image_size, kernel_size, recipe) <= LARGEST_MAP
 
 
 def can_keep(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> bool:
-    """Tell whether that memory is worth keeping, and there is room for its fragments."""
+    """Whether that memory is worth keeping, and there is room for it."""
     free = bytes_free()
     fits = free is None or fit_bytes(image_size, kernel_size, recipe, kept=True) < free
     return fits and worth_keeping(image_size, kernel_size, recipe)
 
 
-def bytes_free() -> int | None:
-    """Tell how much memory this process can still have, by all limits that it is under.
+def _map_values(image_size: tuple[int, int], kernel_size: tuple[int, int], recipe: Recipe) -> int:
+    (height, width), (kh, kw) = image_size, kernel_size
+    return recipe.channels * (height + kh - 1) * (width + kw - 1)
 
-    Returns
-    -------
-    int or None
-        Bytes; None where the system does not tell, as others than Linux.
-    """
+
+def bytes_free() -> int | None:
+    """How many bytes this process can still allocate; None where Linux does not say."""
     try:
         available = re.search(r"MemAvailable:\s*(\d+) kB", MEMINFO.read_text())
     except OSError:
         return None
     free = [int(available[1]) * 1024] if available else []
     most = re.search(r"Max address space +(\d+)", Path("/proc/self/limits").read_text())
-    used = re.search(r"VmSize:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    if most and used:
-        free.append(int(most[1]) - int(used[1]) * 1024)
+    address_space = re.search(r"VmSize:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    if most and address_space:
+        free.append(int(most[1]) - int(address_space[1]) * 1024)
     free += cgroup_bytes_free()
     return max(0, min(free)) if free else None
 
 
 def cgroup_bytes_free() -> list[int]:
-    """Tell how much each control group around this process leaves, as a container or Slurm sets.
-
-    Returns
-    -------
-    list of int
-        Bytes, for those with a limit. What only caches files is counted as free.
-    """
+    """What each control group around this process leaves of its limit; file caches are free."""
     try:
         lines = CGROUP.read_text().splitlines()
     except OSError:
@@ -109,23 +97,23 @@ def cgroup_bytes_free() -> list[int]:
             limit, usage, cache = "limit_in_bytes", "usage_in_bytes", "total_inactive_file"
         else:
             continue
-        # In a container the path may be one of the host's, of which only the root is seen.
-        own = root / path.strip("/")
-        for folder in (own, *own.parents):
+        # In a container the path may be the host's, of which only the root is visible.
+        group = root / path.strip("/")
+        for folder in (group, *group.parents):
             if not folder.is_relative_to(root):
                 break
             try:
-                most = int((folder / f"memory.{limit}").read_text())
+                allowed = int((folder / f"memory.{limit}").read_text())
                 used = int((folder / f"memory.{usage}").read_text())
                 stat = dict(x.split() for x in (folder / "memory.stat").read_text().splitlines())
             except (OSError, ValueError):  # no such group, or "max", which is no limit
                 continue
-            free.append(most - used + int(stat.get(cache, 0)))
+            free.append(allowed - used + int(stat.get(cache, 0)))
     return free
 
 
 def check_memory(needed: int) -> None:
-    """Raise a DataError if something needs more bytes than there are free."""
+    """Raise a DataError if fewer than `needed` bytes are free."""
     free = bytes_free()
     if free is not None and needed > free:
         raise DataError(
@@ -135,11 +123,11 @@ def check_memory(needed: int) -> None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that memory has run out."""
+    """Whether an exception means that memory has run out."""
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
-    # PyTorch's CPU allocator and the libraries below it raise nothing more particular.
+    # PyTorch's CPU allocator and the libraries below it raise nothing more specific.
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("t allocate memory", "bad_alloc", "out of memory")
     )

@@ -1,4 +1,4 @@
-"""Which arithmetic Gx is computed in; blur, loss and weights are in float32 always."""
+"""The arithmetic of Gx; blur, loss and weights are always in float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from utils.engine.recipe import PRECISIONS
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Find the precision of a name.
+    """Check the name of a precision, and choose one for ``auto``.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def choose_precision(name: str, device: torch.device) -> str:
         maps; ``tf32``, on CUDA only, float32 with products of 10 bits; or ``auto``: bfloat16 on a
         CPU that multiplies matrices of it in hardware (AMX), else float32.
     device : torch.device
-        Where Gx is to be computed.
+        Where Gx is computed.
 
     Returns
     -------
@@ -29,28 +29,22 @@ def choose_precision(name: str, device: torch.device) -> str:
     Raises
     ------
     ValueError
-        If the name is another, or tf32 is asked of a CPU.
+        If the name is unknown, or is tf32 on a CPU.
     """
     if name not in PRECISIONS:
-        raise ValueError(f"precision {name!r} is none of {', '.join(PRECISIONS)}")
+        raise ValueError(f"precision {name!r} is unknown; use one of {', '.join(PRECISIONS)}")
     if name == "tf32" and device.type != "cuda":
         raise ValueError(f"precision 'tf32' is for CUDA only, not for the {device.type}; use fp32")
     if name == "auto":
-        # Instructions for bfloat16 alone are no gain: without a matrix unit they were measured at
-        # half the speed of those for float32.
+        # bfloat16 instructions alone are no gain: without a matrix unit they ran at half the speed
+        # of those for float32.
         return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
     return name
 
 
 @contextmanager
 def float32_products(precision: str) -> Iterator[None]:
-    """Let CUDA multiply float32 in full, or in TF32 where that is asked for, within the context.
-
-    Parameters
-    ----------
-    precision : str
-        What `choose_precision` gave.
-    """
+    """Within this context, CUDA multiplies float32 exactly, or in TF32 if that is the precision."""
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
@@ -63,5 +57,5 @@ def float32_products(precision: str) -> Iterator[None]:
 
 
 def maps_in(precision: str, device: torch.device) -> torch.autocast:
-    """Compute what stands within this context in bfloat16 if that is the precision."""
+    """Make a context that computes in bfloat16 if that is the precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

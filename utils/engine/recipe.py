@@ -1,4 +1,4 @@
-"""The schedule of one fit; `utils.engine.methods` has the numbers of the paper and of its code."""
+"""The schedule of one fit; `utils.engine.methods` has the paper's numbers and its code's."""
 
 from dataclasses import dataclass
 
@@ -19,15 +19,15 @@ class Recipe:
     milestones : tuple of int
         Iterations, counted from 0, at which both learning rates are halved.
     mse_iterations : int or None
-        For so many iterations the loss is the mean squared error; after them it is 1 - SSIM.
-        None means the mean squared error throughout.
+        For this many iterations the loss is the mean squared error, then 1 - SSIM. None means the
+        mean squared error throughout.
     image_lr, kernel_lr : float
         Adam's learning rates for Gx and Gk.
     tv_weight : float
-        Weight of the total variation of Gx's output; 0 leaves it out. The paper names 1e-6 and
+        Weight of the total variation of Gx's output; 0 disables it. The paper uses 1e-6 and
         recommends a weight in proportion to the noise.
     input_noise : float
-        Standard deviation of the Gaussian noise that Gx's input gets afresh in every iteration.
+        Standard deviation of the Gaussian noise added to Gx's input, drawn in every iteration.
     channels, scales : int
         Width and depth of Gx.
     precision : str
@@ -51,11 +51,11 @@ class Recipe:
     precision: str = "fp32"
 
     def uses_mse(self, iteration: int) -> bool:
-        """Tell whether an iteration, counted from 0, minimises the mean squared error."""
+        """Whether the loss of an iteration, counted from 0, is the mean squared error."""
         return self.mse_iterations is None or iteration < self.mse_iterations
 
     def loss_name(self, iteration: int) -> str:
-        """Name the loss of an iteration, counted from 0: ``MSE`` or ``1-SSIM``."""
+        """The loss of an iteration, counted from 0: ``MSE`` or ``1-SSIM``."""
         return "MSE" if self.uses_mse(iteration) else "1-SSIM"
 
     def learning_rates(self, iteration: int) -> tuple[float, float]:
