@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.catalog import LAI
 from datasets.output import write_new
 from utils.errors import DataError, printable
-from utils.images.decoding import read_content
+from utils.images.decoding import MAX_BYTES
+from utils.images.files import read_bounded
 from utils.images.reading import list_images, read_color
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
@@ -71,7 +72,7 @@ def main(arguments: list[str]) -> int:
     check_release(options.data_path)
     for truth in LAI.truths:
         file = Path(LAI.truth_folder, f"{truth}.png")
-        write_new(options.save_path / file, read_content(options.data_path / file))
+        write_new(options.save_path / file, read_bounded(options.data_path / file, MAX_BYTES))
     for name in tqdm(LAI.images, desc="luminance", unit="image", dynamic_ncols=True):
         color = read_color(options.data_path / LAI.color_folder / f"{name}.png")
         target = options.save_path / LAI.blurry_folder / f"{name}.png"

@@ -60,7 +60,7 @@ def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         matrices = scipy.io.loadmat(content, variable_names=("x", "y", "f"))
     except Exception as error:  # of many types, for SciPy does not check a damaged file
-        raise DataError(f"{path}: not a MATLAB file that can be read ({error})") from error
+        raise DataError(f"{path}: not a readable MATLAB file ({error})") from error
     arrays = {}
     for key in ("x", "y", "f"):
         if key not in matrices:

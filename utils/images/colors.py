@@ -1,4 +1,4 @@
-"""Luminance: the gray image that deblurring restores of a color image, and that scores compare."""
+"""Luminance: the gray image that is restored of a color image, and that scores compare."""
 
 from dataclasses import dataclass
 
@@ -29,8 +29,8 @@ class Luma:
         image : (H, W) or (H, W, 3) float array
             Gray, or red, green and blue, in [0, 1].
         gray_scale : Luma, optional
-            The definition by which a gray image is a luminance. By default it is this one, so that
-            a gray image is returned as it is.
+            The definition of a gray image's values; by default this one, so that it is returned
+            unchanged.
 
         Returns
         -------
@@ -44,7 +44,7 @@ class Luma:
         return self.black + (self.white - self.black) * gray
 
     def replace_luminance(self, image: np.ndarray, luminance: np.ndarray) -> np.ndarray:
-        """Give an image a new luminance and keep its chroma.
+        """Replace the luminance of an image, and keep its chroma.
 
         Parameters
         ----------
@@ -65,15 +65,15 @@ class Luma:
         return image + change[..., None]
 
     def convert(self, luminance: np.ndarray, to: "Luma") -> np.ndarray:
-        """Convert a luminance of this definition to the range of another one.
+        """Convert a luminance of this definition to the range of another.
 
         Parameters
         ----------
         luminance : (H, W) float array
             On this definition's scale.
         to : Luma
-            The other definition. Of the two, only the ranges count: the weights of all those
-            below agree to 1e-4.
+            The other definition. Only the ranges are converted: the weights of all those below
+            agree to 1e-4.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, read within a limit, and their checksums."""
+"""Files: written whole or not at all, read up to a limit, and their checksums."""
 
 import hashlib
 import json
@@ -10,31 +10,31 @@ from typing import Any
 
 from utils.errors import DataError
 
-MAX_JSON_BYTES = 2**24  # a record of ours has some kilobytes
+MAX_JSON_BYTES = 2**24  # our records have a few kilobytes
 MAX_CHECKPOINT_BYTES = 2**32
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
+    """Write a file so that a reader sees the old content or the new, never a part of it.
 
-    The content goes to a temporary file ``.NAME.RANDOM.part`` in the same folder, from there to the
-    disk, and only then under its name.
+    The content is written to a temporary file ``.NAME.RANDOM.part`` in the same folder, flushed to
+    the disk, and only then renamed.
 
     Parameters
     ----------
     path : str or Path
         The file to create or replace, in a folder that exists.
     content : bytes
-        Everything that it shall hold.
+        All of its content.
 
     Raises
     ------
     OSError
-        If the folder is missing, cannot be written, or the disk is full; what stood under
-        `path` before is then untouched.
+        If the folder is missing, cannot be written, or the disk is full; an existing file is then
+        untouched.
     """
     path = Path(path)
-    # Random, for processes of other machines that write here may have the same number as this one.
+    # Random, since a process of another machine that writes here may have this one's number.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("wb") as file:
@@ -42,7 +42,7 @@ def write_whole(path: str | Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:  # of a full disk, Python does not say which file it was
+    except OSError as error:  # Python does not name the file if the disk is full
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with suppress(OSError):
@@ -50,18 +50,9 @@ def write_whole(path: str | Path, content: bytes) -> None:
 
 
 def find_leftovers(folder: Path) -> dict[str, list[Path]]:
-    """Find the temporary files of `write_whole` in a folder.
+    """Find the temporary files of `write_whole` in a folder, by the names that they were to get.
 
-    Parameters
-    ----------
-    folder : Path
-        Where to look.
-
-    Returns
-    -------
-    dict of str to list of Path
-        They, by the name of the file that they were to become. Whether the process that writes
-        them is alive is not known.
+    The process that writes them may still be alive.
     """
     found: dict[str, list[Path]] = {}
     for path in folder.glob(".*.part"):
@@ -74,47 +65,42 @@ def write_json(path: str | Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file of limited size.
+def read_bounded(path: Path, max_bytes: int, hint: str = "more than such a file has") -> bytes:
+    """Read a file of limited size.
 
     Parameters
     ----------
     path : Path
-        The file. Anything else, such as a pipe that never ends, is refused.
+        A regular file; a pipe or a device, which may never end, is refused.
     max_bytes : int
         The largest size that is read.
-
-    Returns
-    -------
-    bytes
-        The file's content.
+    hint : str
+        Ends the message for a larger file.
 
     Raises
     ------
     DataError
-        If it is no regular file or larger than the limit.
+        If it is not a regular file, or too large.
     OSError
         If it does not exist or cannot be read.
     """
     if path.exists() and not path.is_file():
-        raise DataError(f"{path}: not a regular file")
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise DataError(f"{path}: larger than {max_bytes:,} bytes, more than such a file has")
-    return content
+        raise DataError(f"{path}: not a file")
+    if path.stat().st_size > max_bytes:
+        raise DataError(f"{path}: larger than {max_bytes:,} bytes, {hint}")
+    return path.read_bytes()
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """Read a JSON file of limited size; a `DataError` also tells what is not JSON."""
+    """Read a JSON file (see `read_bounded`); raise a DataError as well if it is not JSON."""
     content = read_bounded(path, max_bytes)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a JSON file that can be read ({error})") from error
+        raise DataError(f"{path}: not a readable JSON file ({error})") from error
 
 
 def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file as hexadecimal digits."""
+    """The SHA-256 checksum of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,14 +4,14 @@ import numpy as np
 
 
 def centre_of_mass(kernel: np.ndarray) -> tuple[int, int]:
-    """Find the row and the column, in whole pixels, about which a kernel blurs.
+    """Find the row and column, in whole pixels, of a kernel's centre of mass.
 
-    Blurring by it moves an image by as much as they lie off the kernel's middle.
+    Blurring moves an image by its distance from the kernel's middle.
 
     Parameters
     ----------
     kernel : (kh, kw) array
-        Non-negative, not zero all over.
+        Non-negative, not all zero.
     """
     row, column = (
         round(float(profile @ np.arange(len(profile)) / profile.sum()))
@@ -21,17 +21,17 @@ def centre_of_mass(kernel: np.ndarray) -> tuple[int, int]:
 
 
 def scale_kernel(kernel: np.ndarray) -> np.ndarray:
-    """Scale a kernel for display so that its largest entry is 1 (255 in the file)."""
+    """Scale a kernel so that its largest entry is 1 (255 in the file)."""
     return kernel / kernel.max()
 
 
 def crop_to_blurry(sharp: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarray:
-    """Cut the part out of a sharp image that the blurry image shows.
+    """Crop a sharp image to what the blurry image shows.
 
     Parameters
     ----------
     sharp : (H + kh - 1, W + kw - 1, ...) array
-        The sharp image, larger than the blurry one by the kernel's reach.
+        The sharp image, with the border that the kernel blurs into the blurry one.
     kernel_size : tuple of int
         Height kh and width kw of the kernel.
 
@@ -45,11 +45,11 @@ def crop_to_blurry(sharp: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarra
 
 
 def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Cut the part out of a sharp image that lies on the blurry image without a shift.
+    """Crop a sharp image to lie on the blurry image without a shift.
 
     Image and kernel are determined up to a common shift, so an estimated kernel may lie off the
-    middle, and the sharp image is then displaced by as much. Blurring moves an image by the
-    kernel's centre of mass; the crop is taken there.
+    middle, and the sharp image is then displaced by as much. The crop follows the kernel's centre
+    of mass.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     Returns
     -------
     (H, W, ...) array
-        The crop at the kernel's centre of mass, in whole pixels.
+        The crop.
     """
     return crop(sharp, kernel.shape, centre_of_mass(kernel))
 
 
 def crop(sharp: np.ndarray, kernel_size: tuple[int, int], offset: tuple[int, int]) -> np.ndarray:
-    """Cut a part of the blurry image's size out of a sharp image."""
+    """Crop a sharp image to the blurry image's size, at an offset."""
     (kh, kw), (height, width), (top, left) = kernel_size, sharp.shape[:2], offset
     return sharp[top : top + height - kh + 1, left : left + width - kw + 1]

@@ -1,4 +1,4 @@
-"""OpenCV with the limit of this project: `cv2` is imported from here, for it asks only once."""
+"""OpenCV with this project's limit, which it reads when imported: import `cv2` from here."""
 
 import os
 

@@ -12,22 +12,10 @@ from utils.images.colors import FULL_RANGE
 from utils.images.decoding import decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-EIGHT_BITS = np.dtype(np.uint8)
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """List the image files of a folder by name, without hidden files and subfolders.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where to look.
-
-    Returns
-    -------
-    list of Path
-        The files whose suffix is one of `SUFFIXES`, in any case, sorted.
-    """
+    """List the files in a folder with one of `SUFFIXES`, in either case, sorted; no hidden ones."""
     return sorted(
         path
         for path in Path(folder).iterdir()
@@ -36,39 +24,28 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def find_image(folder: str | Path, name: str) -> Path | None:
-    """Find an image file by its name without suffix.
+    """Find an image file by its name without suffix, in a folder that need not exist.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Where to look; it need not exist.
-    name : str
-        The name.
-
-    Returns
-    -------
-    Path or None
-        The file of that name whose suffix, in any case, comes first in `SUFFIXES`; None if there
-        is none.
+    Of several, it is the one whose suffix, in either case, comes first in `SUFFIXES`.
     """
     folder = Path(folder)
     files = [path for path in folder.iterdir() if path.stem == name] if folder.is_dir() else []
     files = [path for path in files if path.suffix.lower() in SUFFIXES and path.is_file()]
-    # Of a.png and a.PNG, the former.
+    # a.png before a.PNG
     files.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.suffix.isupper()))
     return files[0] if files else None
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """The content of an image file: the pixels, and what a restored file keeps of it.
+    """The content of an image file: its pixels, and what a restored file preserves.
 
     Parameters
     ----------
     pixels : (H, W) or (H, W, 3) float64 array
         Gray, or red, green and blue, in [0, 1].
     alpha : (H, W) float64 array or None
-        Opacity in [0, 1], where the file has any.
+        Opacity in [0, 1], if the file has any.
     depth : dtype
         uint8 or uint16: the file's bits a channel.
     """
@@ -79,7 +56,7 @@ class Photograph:
 
 
 def read_photograph(path: str | Path) -> Photograph:
-    """Read an image file with everything that a restored file keeps of it.
+    """Read an image file with everything that a restored file preserves.
 
     Parameters
     ----------
@@ -87,15 +64,10 @@ def read_photograph(path: str | Path) -> Photograph:
         A PNG, JPEG, TIFF, BMP or WebP file with 8 or 16 bits a channel, within the limits of
         `utils.images.decoding`. The orientation that a camera recorded is applied.
 
-    Returns
-    -------
-    Photograph
-        The content of the file.
-
     Raises
     ------
     DataError
-        If the file is not such an image, or there is too little memory for it.
+        If the file is not such an image, or memory does not suffice for it.
     OSError
         If it cannot be read at all.
     """
@@ -103,22 +75,11 @@ def read_photograph(path: str | Path) -> Photograph:
         image, exif = decode(path)
         return make_photograph(upright(image, exif))
     except MemoryError as error:
-        raise DataError(f"{path}: takes more memory than is free; crop or shrink it") from error
+        raise DataError(f"{path}: needs more memory than is free; crop or shrink it") from error
 
 
 def make_photograph(image: np.ndarray) -> Photograph:
-    """Scale pixels as decoded by OpenCV to [0, 1], and separate color from alpha.
-
-    Parameters
-    ----------
-    image : (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 array
-        Gray, or blue, green and red, and alpha.
-
-    Returns
-    -------
-    Photograph
-        The image with its alpha and depth.
-    """
+    """Scale pixels as `decode` returns them to [0, 1], and separate color from alpha."""
     depth = image.dtype
     image = image / float(np.iinfo(depth).max)
     if image.ndim == 2:
@@ -126,33 +87,20 @@ def make_photograph(image: np.ndarray) -> Photograph:
     if image.shape[2] == 3:
         return Photograph(image[..., ::-1], None, depth)
     pixels, alpha = image[..., 2::-1], image[..., 3]
-    # OpenCV reads gray with alpha as color that is gray.
+    # OpenCV returns gray with alpha as color.
     is_gray = (pixels == pixels[..., :1]).all()
     return Photograph(pixels[..., 0] if is_gray else pixels, alpha, depth)
 
 
 def upright(image: np.ndarray, exif: bytes) -> np.ndarray:
-    """Rotate or mirror an image according to its EXIF orientation.
-
-    Parameters
-    ----------
-    image : (H, W, ...) array
-        The pixels as stored.
-    exif : bytes
-        A file's EXIF block; it may be empty.
-
-    Returns
-    -------
-    (H, W, ...) or (W, H, ...) array
-        The image as it is meant to be seen; unchanged if the block has no orientation.
-    """
+    """Rotate or mirror an image as the orientation in its EXIF block says, if there is one."""
     block = Image.Exif()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             block.load(exif)
             orientation = block.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # about five types, depending on the damage: taken to be upright
+    except Exception:  # about five types, depending on the damage: assume upright
         return image
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
@@ -195,9 +143,9 @@ def read_kernel(path: str | Path) -> np.ndarray:
     Raises
     ------
     DataError
-        If the file is not an image, or entirely black.
+        If the file is not an image, or all black.
     """
     kernel = read_gray(path)
     if not kernel.any():
-        raise DataError(f"{path}: black all over, so no kernel; give the image of one")
+        raise DataError(f"{path}: all black, so not a kernel")
     return kernel / kernel.sum()

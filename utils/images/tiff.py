@@ -1,4 +1,7 @@
-"""What OpenCV gets wrong about TIFF files: alpha, mostly.
+"""Correct what OpenCV gets wrong in TIFF files.
+
+It multiplies 8-bit colors by their alpha, drops the alpha of gray, and takes separate planes of 16
+bits for interleaved pixels.
 
 References
 ----------
@@ -15,7 +18,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from utils.errors import DataError
 
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # in either byte order; those for more than 4 GiB
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # in either byte order; BigTIFF
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL, PLANAR, EXTRA_SAMPLES = 258, 262, 277, 284, 338
 INVERTED, INKS = 0, 5  # of PHOTOMETRIC
@@ -24,19 +27,16 @@ PREMULTIPLIED = 1  # of EXTRA_SAMPLES
 
 
 def corrected(path: str | Path, content: bytes, decoded: np.ndarray) -> np.ndarray:
-    """Give a TIFF's pixels where OpenCV's are not those of the file.
-
-    It multiplies 8-bit colors by their alpha, drops the alpha of gray, and takes separate planes of
-    16 bits for interleaved pixels.
+    """Replace the pixels of a TIFF that OpenCV decodes wrongly.
 
     Parameters
     ----------
     path : str or Path
-        The file's name, for messages.
+        The file's name for messages.
     content : bytes
-        The file, which OpenCV has decoded: it is intact, and within its limits.
+        The file, which OpenCV has accepted.
     decoded : (H, W), (H, W, 3) or (H, W, 4) array
-        What OpenCV made of it.
+        What OpenCV decoded.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def corrected(path: str | Path, content: bytes, decoded: np.ndarray) -> np.ndarr
     Raises
     ------
     DataError
-        If the file is of a kind that nothing at hand reads.
+        If neither OpenCV nor Pillow reads this kind of TIFF.
     """
     tags, complete = read_tags(content)
     samples, deep = tags.get(SAMPLES_PER_PIXEL, 1), tags.get(BITS_PER_SAMPLE, 1) > 8
@@ -61,17 +61,17 @@ def corrected(path: str | Path, content: bytes, decoded: np.ndarray) -> np.ndarr
     }
     for fault, found in faults.items():
         if found:
-            raise DataError(f"{path}: a TIFF with {fault}, which is not read; save it as PNG")
+            raise DataError(f"{path}: a TIFF with {fault}, which is not supported; save it as PNG")
     if not deep and samples in (2, 4) and extra:
         return read_with_alpha(path, content)
     return decoded
 
 
 class FirstShorts(ImageFileDirectory_v2):
-    """The first value of each tag of short integers, the only tags that are read.
+    """The first value of each tag of short integers; other tags are ignored.
 
-    Others may say a wrong place in the file, which OpenCV does without. All values of a gigabyte
-    of short integers would take twenty as Python's.
+    Those may point outside the file, which OpenCV tolerates. A gigabyte of short integers would
+    take twenty as Python's.
     """
 
     _load_dispatch = {
@@ -80,21 +80,11 @@ class FirstShorts(ImageFileDirectory_v2):
 
 
 def read_tags(content: bytes) -> tuple[dict[int, int], bool]:
-    """Read the first value of each tag of short integers of a TIFF's first image.
+    """Read the first value of each tag of short integers, by the tag's number.
 
-    Parameters
-    ----------
-    content : bytes
-        The file.
-
-    Returns
-    -------
-    tags : dict of int to int
-        The values by the tags' numbers.
-    complete : bool
-        Whether every value is in the file; without one, those after it may be missing too.
+    Also returns whether all values lie in the file; if one does not, those after it may be missing.
     """
-    # Pillow reads the header of files of more than 4 GiB rightly in one byte order only.
+    # Pillow reads the header of a BigTIFF correctly in one byte order only.
     header = b"II+\0" + content[4:16] if b"+" in content[2:4] else b"II*\0" + content[4:8]
     directory = FirstShorts(header, prefix=content[:2])
     stream = io.BytesIO(content)
@@ -106,12 +96,12 @@ def read_tags(content: bytes) -> tuple[dict[int, int], bool]:
 
 
 def read_with_alpha(path: str | Path, content: bytes) -> np.ndarray:
-    """Read a TIFF of 8 bits a channel by Pillow, which leaves colors and alpha apart."""
+    """Read a TIFF of 8 bits a channel by Pillow, which keeps colors and alpha apart."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             red, green, blue, alpha = np.moveaxis(np.asarray(image.convert("RGBA")), 2, 0)
     except MemoryError:
         raise
-    except Exception as error:  # of some five types, for a file that OpenCV was content with
+    except Exception as error:  # about five types, for a file that OpenCV accepts
         raise DataError(f"{path}: a TIFF whose alpha cannot be read; save it as PNG") from error
     return np.dstack([blue, green, red, alpha])

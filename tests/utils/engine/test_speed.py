@@ -64,7 +64,7 @@ def test_precision_by_name(monkeypatch):
     assert choose_precision("tf32", CUDA) == "tf32"
     with pytest.raises(ValueError, match="tf32.*CUDA only.*use fp32"):
         choose_precision("tf32", CPU)
-    with pytest.raises(ValueError, match="fp16.*none of auto, fp32, tf32, bf16"):
+    with pytest.raises(ValueError, match="fp16.*use one of auto, fp32, tf32, bf16"):
         choose_precision("fp16", CPU)
 
 

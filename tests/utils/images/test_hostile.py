@@ -254,7 +254,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path):
     path = tmp_path / "huge.png"
     path.touch()
     os.truncate(path, 2**40)
-    with pytest.raises(DataError, match="larger than 1 GiB"):
+    with pytest.raises(DataError, match="larger than 1,073,741,824 bytes"):
         read_photograph(path)
     with pytest.raises(ValueError, match="larger than 512 MiB"):
         load_image_network(path)
