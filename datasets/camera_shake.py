@@ -1,8 +1,8 @@
 """Blur kernels of a shaking camera: the path of a particle during the exposure.
 
-The particle has inertia, is perturbed at random, jerked now and then, and pulled back to where it
-started. This is a Markov process after Boracchi and Foi (2012). Constants are in units of the
-exposure time. Lengths have no unit, for the path is scaled to the kernel at the end.
+The particle has inertia, is perturbed at random, jerked now and then, and pulled back to its
+start: a Markov process after Boracchi and Foi (2012). Times are in units of the exposure. Lengths
+have no unit, since the path is scaled to the kernel at the end.
 """
 
 import numpy as np
@@ -81,7 +81,7 @@ def camera_shake(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     ((31, 31), 1.0)
     """
     if any(side % 2 == 0 or side < SMALLEST_SIZE for side in size):
-        raise ValueError(f"size: odd numbers from {SMALLEST_SIZE} up, not {size}")
+        raise ValueError(f"size must be odd and {SMALLEST_SIZE} or more, not {size}")
     path = shake_path(rng)
     centre = (np.array(size) - 1) / 2
     # With a margin of half a pixel, the bilinear weights end on the border's pixels.
@@ -90,20 +90,10 @@ def camera_shake(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def accumulate(path: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Spread a path's samples over the pixels around them, with bilinear weights.
+    """Spread an (N, 2) path's samples over the pixels around them, with bilinear weights.
 
-    Parameters
-    ----------
-    path : (N, 2) float array
-        Rows and columns in pixels, with (0, 0) at the first pixel's centre and all samples inside
-        ``[0, kh - 1) x [0, kw - 1)``.
-    size : (kh, kw)
-        Height and width of the kernel.
-
-    Returns
-    -------
-    (kh, kw) float64 array
-        Sum 1, with the path's centre of mass.
+    Rows and columns are in pixels, in ``[0, kh - 1) x [0, kw - 1)``, with (0, 0) at the centre of
+    the first. The result, of shape (kh, kw), has sum 1 and the path's centre of mass.
     """
     kernel = np.zeros(size)
     corner = np.floor(path).astype(int)

@@ -63,7 +63,7 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> int:
         either case complete files stay, nothing is left of incomplete ones, and a file that was
         on disk is not touched.
     """
-    pooch.get_logger().setLevel("ERROR")  # it would write a line for every file into the bar
+    pooch.get_logger().setLevel("ERROR")  # else a line for every file breaks the bar
     sums = read_sums(name)
     missing = [file for file in sums if not (folder / file).exists()]
     for file in tqdm(missing, desc=name, unit="file", dynamic_ncols=True):
@@ -82,13 +82,13 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> int:
                 ChunkedEncodingError: "it was cut off",
             }.get(type(error), str(error))
             raise DataError(
-                f"{url}: the download failed, {fault}; run this again later, it continues where it "
-                "stopped, or name a mirror by --base_url"
+                f"{url}: the download failed, {fault}; run this again later to continue, or give a "
+                "mirror with --base_url"
             ) from error
         except ValueError as error:
             raise DataError(
                 f"{url}: not the published file (its SHA-256 sum differs), so it was not kept; "
-                "name another server by --base_url"
+                "give another server with --base_url"
             ) from error
     wrong = [file for file in sums if pooch.file_hash(str(folder / file)) != sums[file]]
     if wrong:
@@ -101,7 +101,7 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> int:
 
 
 def _download(url: str, file: str, pooch: object) -> None:
-    """Download a file as pooch does, but no more than `MAX_BYTES` of it."""
+    """Download a file for pooch, whose own downloader has no limit of size."""
     with (
         requests.get(url, stream=True, timeout=TIMEOUT) as response,
         open(file, "wb") as output,
@@ -115,7 +115,7 @@ def _download(url: str, file: str, pooch: object) -> None:
             if length > MAX_BYTES:
                 raise DataError(
                     f"{url}: not the published file (larger than {MAX_BYTES >> 20} MiB), so it "
-                    "was not kept; name another server by --base_url"
+                    "was not kept; give another server with --base_url"
                 )
             output.write(chunk)
 

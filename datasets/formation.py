@@ -11,7 +11,7 @@ BRIGHT = 0.9  # where saturation begins
 def as_stored(kernel: np.ndarray) -> np.ndarray:
     """Round a kernel to the values that an 8-bit file of it has.
 
-    A blurry image made with the result is explained exactly by the kernel's file.
+    The kernel's file then is exactly the kernel that the blurry image is made with.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def expose(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
 
 
 def saturate(sharp: np.ndarray, gain: float) -> np.ndarray:
-    """Give bright regions back the light that the camera clipped.
+    """Restore the light of bright regions that the camera clipped.
 
     Above `BRIGHT`, the brighter a pixel, the more it is scaled; white becomes `gain`. Blurred and
     clipped, such an image shows the saturated streaks of lamps and highlights.

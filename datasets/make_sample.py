@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.camera_shake import camera_shake
 from datasets.catalog import LEVIN
 from datasets.formation import as_stored, blur, expose
-from datasets.output import write_new
 from utils.errors import printable
+from utils.images.files import write_new
 from utils.images.kernels import crop_to_blurry, scale_kernel
 from utils.images.writing import encode_png, to_uint8
 from utils.terminal.program import Parser, run_program
@@ -33,7 +33,7 @@ NOISE = 0.5  # in gray levels
 
 @dataclass(frozen=True)
 class Sample:
-    """One blurry image: the place of its truth in a photograph, and its kernel."""
+    """One blurry image: where its truth lies in a photograph, and its kernel."""
 
     truth: str
     photograph: str
@@ -76,13 +76,8 @@ def make_sample(sample: Sample, folder: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--save_path",
-        type=Path,
-        default=Path("datasets/sample"),
-        metavar="FOLDER",
-        help="where to write (default: %(default)s)",
-    )
+    folder, help = Path("datasets/sample"), "where to write (%(default)s)"
+    parser.add_argument("--save_path", type=Path, default=folder, metavar="FOLDER", help=help)
     options = parser.parse_args(arguments)
     for sample in SAMPLES:
         make_sample(sample, options.save_path)

@@ -16,28 +16,16 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.catalog import LAI
-from datasets.output import write_new
 from utils.errors import DataError, printable
 from utils.images.decoding import MAX_BYTES
-from utils.images.files import read_bounded
+from utils.images.files import read_bounded, write_new
 from utils.images.reading import list_images, read_color
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
 
 
 def check_release(release: Path) -> None:
-    """Check that the release is complete.
-
-    Parameters
-    ----------
-    release : Path
-        The folder with ``ground_truth``, ``kernel`` and ``uniform``.
-
-    Raises
-    ------
-    DataError
-        If a folder or an image is missing; the message names it.
-    """
+    """Raise a DataError that names what is missing from the folder of the release, if anything."""
     if not release.is_dir():
         raise DataError(f"{release}: no such folder; --data_path is the release of Lai et al.")
     faults = []
@@ -57,16 +45,11 @@ def check_release(release: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--data_path", type=Path, required=True, metavar="FOLDER", help="the unpacked release"
-    )
-    parser.add_argument(
-        "--save_path",
-        type=Path,
-        default=Path("datasets/lai"),
-        metavar="FOLDER",
-        help="where to write (default: %(default)s)",
-    )
+    add = parser.add_argument
+    add("--data_path", type=Path, required=True, metavar="FOLDER", help="the unpacked release")
+    help = "where to write (%(default)s)"
+    folder = Path("datasets/lai")
+    add("--save_path", type=Path, default=folder, metavar="FOLDER", help=help)
     options = parser.parse_args(arguments)
 
     check_release(options.data_path)

@@ -2,7 +2,7 @@
 
 Give the folder with `im05_flit01.mat` to `im08_flit08.mat`, each of which has x (sharp), y (blurry)
 and f (kernel). Image im05 becomes im1, ..., im08 becomes im4; truths and kernels go to `gt/`.
-Kernels keep the orientation of their files, which is not the same for all eight.
+Kernels keep the orientation of their files, which is not the same for all eight kernels.
 
 Example:
     python datasets/prepare_levin.py --data_path ~/Downloads/LevinEtalCVPR09Data
@@ -19,9 +19,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.catalog import LEVIN
-from datasets.output import write_new
 from utils.errors import DataError, printable
-from utils.images.files import read_bounded
+from utils.images.files import read_bounded, write_new
 from utils.images.kernels import scale_kernel
 from utils.images.writing import encode_png
 from utils.terminal.program import Parser, run_program
@@ -39,22 +38,17 @@ def release_name(image: int, kernel: int) -> str:
 def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the sharp image, the blurry image and the kernel of one file.
 
-    Parameters
-    ----------
-    path : Path
-        A MATLAB file before version 7.3.
-
     Returns
     -------
     sharp, blurry : (H, W) float64 arrays
-        Values in [0, 1], but for a little noise.
+        In [0, 1], except for a little noise.
     kernel : (kh, kw) float64 array
         As in the file.
 
     Raises
     ------
     DataError
-        If the file cannot be read, lacks one of the three, or has something else in its place.
+        If the file cannot be read, or lacks one of the three, or has something else in its place.
     """
     content = BytesIO(read_bounded(path, MAX_BYTES))
     try:
@@ -64,13 +58,13 @@ def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     arrays = {}
     for key in ("x", "y", "f"):
         if key not in matrices:
-            raise DataError(f"{path}: holds no {key}; Levin's files hold x, y and f")
+            raise DataError(f"{path}: has no {key}; Levin's files have x, y and f")
         array = matrices[key]
         if array.dtype.kind not in "fiu" or array.ndim != 2 or array.size < 2:
-            raise DataError(f"{path}: {key} is no matrix of real numbers")
+            raise DataError(f"{path}: {key} is not a matrix of real numbers")
         array = array / (255.0 if array.dtype == np.uint8 and key != "f" else 1.0)
         if not np.isfinite(array).all():
-            raise DataError(f"{path}: {key} holds values that are not finite")
+            raise DataError(f"{path}: {key} has values that are not finite")
         arrays[key] = array
     sharp, blurry, kernel = arrays.values()
     if sharp.shape != blurry.shape:
@@ -78,22 +72,17 @@ def read_release_file(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if max(sharp.max(), blurry.max()) > 2:
         raise DataError(f"{path}: x and y reach {max(sharp.max(), blurry.max()):g}, not about 1")
     if kernel.max() <= 0:
-        raise DataError(f"{path}: f is nowhere positive, so no kernel")
+        raise DataError(f"{path}: f is nowhere positive, so not a kernel")
     return sharp, blurry, kernel
 
 
 def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--data_path", type=Path, required=True, metavar="FOLDER", help="the 32 .mat files"
-    )
-    parser.add_argument(
-        "--save_path",
-        type=Path,
-        default=Path("datasets/levin"),
-        metavar="FOLDER",
-        help="where to write (default: %(default)s)",
-    )
+    add = parser.add_argument
+    add("--data_path", type=Path, required=True, metavar="FOLDER", help="the 32 .mat files")
+    help = "where to write (%(default)s)"
+    folder = Path("datasets/levin")
+    add("--save_path", type=Path, default=folder, metavar="FOLDER", help=help)
     options = parser.parse_args(arguments)
 
     paths = {
@@ -114,9 +103,9 @@ def main(arguments: list[str]) -> int:
     for (truth, number), path in tqdm(paths.items(), unit="image", dynamic_ncols=True):
         sharp, blurry, kernel = read_release_file(path)
         if not np.array_equal(truths.setdefault(truth, sharp), sharp):
-            say(f"{path}: x differs from that of an earlier file, which is kept")
+            say(f"{path}: x differs from that of an earlier file, which is used")
         if not np.array_equal(kernels.setdefault(number, kernel), kernel):
-            say(f"{path}: f differs from that of an earlier file, which is kept")
+            say(f"{path}: f differs from that of an earlier file, which is used")
         file = options.save_path / f"{LEVIN.image_name(truth, number)}.png"
         write_new(file, encode_png(blurry))
 

@@ -49,6 +49,27 @@ def write_whole(path: str | Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file in a folder that may not exist, without replacing another file.
+
+    Raises
+    ------
+    DataError
+        If `path` exists with different content. The same content is not written again, so that an
+        interrupted program can be rerun.
+    """
+    if path.exists():
+        same_size = path.is_file() and path.stat().st_size == len(content)
+        if same_size and path.read_bytes() == content:
+            return
+        raise DataError(
+            f"{path}: exists already with different content; give another --save_path, or move the "
+            "old files away"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)
+
+
 def find_leftovers(folder: Path) -> dict[str, list[Path]]:
     """Find the temporary files of `write_whole` in a folder, by the names that they were to get.
 
