@@ -65,3 +65,25 @@ class KnownKernel(nn.Module):
     def forward(self, zk: Tensor) -> Tensor:
         """Return the kernel (1, 1, kh, kw)."""
         return self.kernel
+
+
+class KernelLogits(nn.Module):
+    """Takes Gk's place where an estimate of the kernel is there to start from: free logits.
+
+    Parameters
+    ----------
+    kernel : (kh, kw) array
+        The estimate, non-negative with sum 1.
+    floor : float
+        Added to every entry before the logarithm, so that entries of zero may grow.
+    """
+
+    def __init__(self, kernel: np.ndarray, floor: float):
+        super().__init__()
+        self.arguments = {"kernel": np.zeros(kernel.shape), "floor": floor}  # logits are weights
+        estimate = torch.as_tensor(kernel, dtype=torch.float32)[None, None]
+        self.logits = nn.Parameter(torch.log(estimate + floor))
+
+    def forward(self, zk: Tensor) -> Tensor:
+        """Return the kernel (1, 1, kh, kw), non-negative with sum 1, for any input."""
+        return F.softmax(self.logits.flatten(), dim=0).view_as(self.logits)

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from networks.fcn import KernelNetwork, KnownKernel
+from networks.fcn import KernelLogits, KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork
 
 FORMAT = 2
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    network.__name__: network for network in (SkipNetwork, KernelNetwork, KnownKernel)
+    network.__name__: network for network in (SkipNetwork, KernelNetwork, KnownKernel, KernelLogits)
 }
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from networks.fast.skip import fast_forward
-from networks.fcn import KernelNetwork, KnownKernel
+from networks.fcn import KernelLogits, KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork, smallest_input
 from utils.engine.allocator import freed_memory_kept
 from utils.engine.blur import blur
@@ -47,7 +47,7 @@ class State:
         Input of Gk.
     gx : SkipNetwork
         The image network.
-    gk : KernelNetwork or KnownKernel
+    gk : KernelNetwork, KnownKernel or KernelLogits
         The kernel network, or what takes its place.
     seed : int
         Seeds the input noise if `noise_state` is of another kind of device.
@@ -64,7 +64,7 @@ class State:
     zx: Tensor
     zk: Tensor
     gx: SkipNetwork
-    gk: KernelNetwork | KnownKernel
+    gk: KernelNetwork | KnownKernel | KernelLogits
     seed: int
     noise_state: Tensor
     noise_device: str = "cpu"

@@ -19,7 +19,14 @@ _GRADIENT_PENALTY = 10.0, 200.0
 _DATA_PENALTY = 0.001, 1.0
 
 
-def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -> np.ndarray:
+def deconvolve(
+    blurry: np.ndarray,
+    kernel: np.ndarray,
+    weight: float = WEIGHT,
+    *,
+    clipped: np.ndarray | None = None,
+    full: bool = False,
+) -> np.ndarray:
     """Restore an image that was blurred by a known kernel, with a sparse prior on its gradients.
 
     Minimises ``weight / 2 * ||k * x - y||^2 + sum |dx|^0.8``, where the sum runs over the
@@ -39,11 +46,18 @@ def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -
     weight : float
         Weight of the data term, inversely proportional to the variance of the noise. The default
         suits Levin's images.
+    clipped : (H, W) bool array, optional
+        Where the blurry image is a lower bound only, because its highlights were cut off. There
+        only a blur below it counts as an error.
+    full : bool
+        Whether to return the whole estimated image, with the margin that the blurry one depends
+        on but does not show, not confined to [0, 1].
 
     Returns
     -------
     (H, W) float64 array
-        The restored image in [0, 1].
+        The restored image in [0, 1]; with `full`, (H + kh - 1, W + kw - 1), whose valid
+        correlation with the kernel is close to `blurry`.
 
     Raises
     ------
@@ -57,7 +71,7 @@ def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -
     direction method of multipliers. IEEE Transactions on Image Processing 22(8), 2013.
     """
     blurry, kernel = np.asarray(blurry, np.float64), np.asarray(kernel, np.float64)
-    _check(blurry, kernel, weight)
+    _check(blurry, kernel, weight, clipped)
     shape = tuple(
         fft.next_fast_len(side + extent - 1, real=True)
         for side, extent in zip(blurry.shape, kernel.shape, strict=True)
@@ -99,13 +113,24 @@ def deconvolve(blurry: np.ndarray, kernel: np.ndarray, weight: float = WEIGHT) -
 
         data_multiplier += fft.irfft2(blur * image, shape)
         data = data_multiplier.copy()
-        data[seen] = (weight * blurry + data_penalty * data[seen]) / (weight + data_penalty)
+        mixed = (weight * blurry + data_penalty * data[seen]) / (weight + data_penalty)
+        if clipped is not None:
+            mixed = np.where(clipped & (data[seen] > blurry), data[seen], mixed)
+        data[seen] = mixed
         data_multiplier -= data
         data_pull = blur.conj() * fft.rfft2(data - data_multiplier)
 
         image = penalty * pull + data_penalty * data_pull
         image /= penalty * gradient_power + data_penalty * blur_power
-    return fft.irfft2(image, shape)[seen].clip(0, 1)
+    restored = fft.irfft2(image, shape)
+    if not full:
+        return restored[seen].clip(0, 1)
+    return restored[
+        tuple(
+            slice(part.start - (extent - 1) // 2, part.stop + extent // 2)
+            for part, extent in zip(seen, kernel.shape, strict=True)
+        )
+    ]
 
 
 def _spectrum(kernel: np.ndarray, shape: tuple[int, int], centre: tuple[int, int]) -> np.ndarray:
@@ -129,7 +154,9 @@ def _shrink(values: np.ndarray, penalty: float) -> np.ndarray:
     return np.copysign(np.where(sizes > threshold, found, 0), values)
 
 
-def _check(blurry: np.ndarray, kernel: np.ndarray, weight: float) -> None:
+def _check(
+    blurry: np.ndarray, kernel: np.ndarray, weight: float, clipped: np.ndarray | None
+) -> None:
     if blurry.ndim != 2 or not np.isfinite(blurry).all():
         raise ValueError(f"blurry has shape {blurry.shape}: give (H, W) with finite values")
     if kernel.ndim != 2 or any(np.greater(kernel.shape, blurry.shape)):
@@ -144,3 +171,7 @@ def _check(blurry: np.ndarray, kernel: np.ndarray, weight: float) -> None:
         )
     if not 0 < weight < np.inf:
         raise ValueError(f"weight is {weight:g}: give a positive number")
+    if clipped is not None and (clipped.shape != blurry.shape or clipped.dtype != bool):
+        raise ValueError(
+            f"clipped is {clipped.dtype} of shape {clipped.shape}: give bool of {blurry.shape}"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from utils.images.kernels import crop_registered, crop_to_blurry
 
 if TYPE_CHECKING:
-    from networks.fcn import KernelNetwork, KnownKernel
+    from networks.fcn import KernelLogits, KernelNetwork, KnownKernel
     from networks.skip import SkipNetwork
 
 
@@ -33,6 +33,8 @@ class Restoration:
         The loss of every iteration of all fits so far.
     loss_names : list of str
         What each of them is: ``MSE`` or ``1-SSIM``.
+    others : dict of str to array
+        Further sharp images that are written beside, by their names: ``gx`` as NAME_gx.png.
     """
 
     blurry: np.ndarray
@@ -40,9 +42,10 @@ class Restoration:
     kernel: np.ndarray | None = None
     sharp: np.ndarray | None = None
     gx: "SkipNetwork | None" = None
-    gk: "KernelNetwork | KnownKernel | None" = None
+    gk: "KernelNetwork | KnownKernel | KernelLogits | None" = None
     losses: list[float] = field(default_factory=list)
     loss_names: list[str] = field(default_factory=list)
+    others: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def image(self) -> np.ndarray:

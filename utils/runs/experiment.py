@@ -1,7 +1,7 @@
 """What distinguishes one script's images from another's."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,21 @@ class Experiment:
 
         The blurry photograph's depth, alpha and chroma are kept.
         """
-        restored = restoration.registered_image if self.registered else restoration.image
         depth, alpha = photograph.depth, photograph.alpha
-        if photograph.pixels.ndim == 2:
-            return {"_x.png": encode_png(restored, depth, alpha)}
-        files = {"_x.png": encode_png(restored, depth)}
-        if self.color_suffix:
-            colored = self.luma.replace_luminance(photograph.pixels, restored)
-            files[self.color_suffix] = encode_png(colored, depth, alpha)
+        files = {}
+        images = {"_x.png": restoration}
+        for name, sharp in restoration.others.items():
+            images[f"_{name}.png"] = replace(restoration, sharp=sharp)
+        for suffix, each in images.items():
+            restored = each.registered_image if self.registered else each.image
+            if photograph.pixels.ndim == 2:
+                files[suffix] = encode_png(restored, depth, alpha)
+                continue
+            files[suffix] = encode_png(restored, depth)
+            if self.color_suffix:
+                colored = self.luma.replace_luminance(photograph.pixels, restored)
+                color_suffix = suffix.replace("_x.png", self.color_suffix)
+                files[color_suffix] = encode_png(colored, depth, alpha)
         return files
 
     def suffixes(self, photograph: Photograph) -> set[str]:

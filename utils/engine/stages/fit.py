@@ -143,6 +143,29 @@ class ImageFit(Fit):
 
 
 @dataclass(frozen=True)
+class FitFromKernel(Fit):
+    """Fit Gx, drawn at random, and the kernel, from the estimate that there is of it.
+
+    Parameters
+    ----------
+    floor : float
+        See `networks.fcn.KernelLogits`.
+    """
+
+    name: ClassVar[str] = "joint fit"
+    floor: float = 1e-4
+
+    def start(self, restoration: Restoration, seed: int) -> "State":
+        from networks.fcn import KernelLogits
+        from utils.engine.deblur import draw_start
+
+        blurry, kernel = restoration.blurry, restoration.kernel
+        assert kernel is not None
+        state = draw_start(blurry.shape, restoration.kernel_size, self.recipe, seed, kernel)
+        return replace(state, gk=KernelLogits(kernel, self.floor))
+
+
+@dataclass(frozen=True)
 class ReleasedFit(Fit):
     """Continue with the given networks, from the random inputs of the seed."""
 

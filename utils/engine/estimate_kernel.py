@@ -1,0 +1,489 @@
+"""A blur kernel from one blurry image: coarse to fine, by classical means."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import fft, ndimage
+
+from utils.engine.deconvolution import deconvolve
+
+# Scales: from where the kernel's longer side has about this many pixels, by this factor.
+COARSEST = 5
+FACTOR = 2**0.5
+
+# Flattening rounds a scale. The data's weight grows geometrically over them: first only the
+# strongest edges can stand, later finer ones too.
+ROUNDS = 20
+FLATTEN_WEIGHT = 500.0, 8000.0
+FLATTEN_STEPS = 30
+STRONGEST = 0.2
+
+# Refinement at full size, first by posterior mean and sample, then on sharp gradients.
+REFINE_ROUNDS = 20
+SOLVER_STEPS = 20
+PRIOR_WEIGHT = 4.0
+DATA_NOISE = 0.01
+POLISH_ROUNDS = 4
+POLISH_STRONGEST = 0.3
+POLISH_WEIGHT = 8000.0
+
+# Kernel entries under this share of the largest, and islands under this share of the sum, go.
+FAINT = 0.02
+ISLAND = 0.02
+
+# Levels from which on a pixel may be a highlight that the sensor cut off.
+CLIPPED = 0.95
+
+# The full-size rounds see no more than this many pixels a side: more no longer helps the kernel.
+LARGEST_WINDOW = 512
+
+SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
+
+_REFILLS = 3
+_NNLS_STEPS = 40
+_RIDGE = 1e-3
+
+
+def estimate_kernel(
+    blurry: np.ndarray,
+    kernel_size: tuple[int, int],
+    *,
+    noise: float | None = None,
+    on_step: Callable[[int, int, str], None] | None = None,
+) -> np.ndarray:
+    """Estimate the kernel of a uniform blur from the blurry image alone.
+
+    From coarse scales to fine, two steps alternate: an image with few edges that explains the
+    blurry one under the present kernel, and the non-negative kernel that best takes that image's
+    strongest edges to the blurry gradients. At full size the kernel is refined by expectation
+    maximisation, the image being known up to its posterior's spread, and last on the edges of the
+    sparse deconvolution.
+
+    Parameters
+    ----------
+    blurry : (H, W) float array
+        The blurry image in [0, 1].
+    kernel_size : (int, int)
+        Height and width to confine the kernel to, 3 to 151 and smaller than the image. It may
+        be larger than the blur.
+    noise : float, optional
+        Standard deviation of the image's noise in [0, 1] units; by default `estimate_noise`'s.
+    on_step : callable, optional
+        Called as ``on_step(done, total, detail)`` after every round.
+
+    Returns
+    -------
+    (kh, kw) float64 array
+        The kernel for valid correlation, non-negative, sum 1, its centre of mass within half a
+        pixel of the middle. The same arguments give the same kernel.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+
+    References
+    ----------
+    Xu, Zheng, Jia: Unnatural L0 sparse representation for natural image deblurring. CVPR 2013.
+    Pan, Hu, Su, Yang: Deblurring text images via L0-regularized intensity and gradient prior.
+    CVPR 2014.
+    Levin, Weiss, Durand, Freeman: Efficient marginal likelihood optimization in blind
+    deconvolution. CVPR 2011.
+    Papandreou, Yuille: Efficient variational inference in large-scale Bayesian compressed
+    sensing. ICCV Workshops 2011.
+    Almeida, Figueiredo: Deconvolving images with unknown boundaries using the alternating
+    direction method of multipliers. IEEE Transactions on Image Processing 22(8), 2013.
+    """
+    blurry = np.asarray(blurry, np.float64)
+    kernel_size = _checked_size(blurry, kernel_size)
+    noise = estimate_noise(blurry) if noise is None else noise
+    if not 0 <= noise < 1:
+        raise ValueError(f"noise is {noise:g}: give a standard deviation from 0 to 1")
+
+    scales = list_scales(kernel_size)
+    total = len(scales) * ROUNDS + REFINE_ROUNDS + POLISH_ROUNDS
+    done = 0
+
+    def tell(detail: str) -> None:
+        nonlocal done
+        done += 1
+        if on_step:
+            on_step(done, total, detail)
+
+    window = blurry[_busiest_window(blurry, [LARGEST_WINDOW + side for side in kernel_size])]
+    kernel, previous_scale = None, scales[0][0]
+    for scale, size in scales:
+        observation = _Observation(window if scale == 1 else _shrink_image(blurry, scale), size)
+        kernel = _blob(size) if kernel is None else _resample(kernel, size, scale / previous_scale)
+        previous_scale = scale
+        for weight in np.geomspace(*FLATTEN_WEIGHT, ROUNDS):
+            image = _flatten(observation, kernel, weight)
+            edges = _keep_strongest(_gradients(image), STRONGEST, observation.reach)
+            kernel = _centre(_prune(_fit_edges(edges, observation, kernel)))
+            tell(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
+    kernel = _refine(observation, kernel, tell)
+    for _ in range(POLISH_ROUNDS):
+        sharp = deconvolve(window, kernel, POLISH_WEIGHT, full=True)
+        image = observation.place(sharp)
+        edges = _keep_strongest(_gradients(image), POLISH_STRONGEST, observation.reach)
+        kernel = _prune(_fit_edges(edges, observation, kernel))
+        tell("polish")
+    return _centre(kernel)
+
+
+def estimate_noise(image: np.ndarray) -> float:
+    """Estimate the standard deviation of an image's white noise.
+
+    The finest diagonal Haar coefficients hold little but noise where the image is blurred or
+    smooth. Their median size in the quieter half of the image's blocks is not fooled by texture.
+
+    Parameters
+    ----------
+    image : (H, W) array
+        An image in [0, 1].
+
+    Returns
+    -------
+    float
+        In the image's units; at least what rounding to 8 bits adds.
+    """
+    image = np.asarray(image, np.float64)
+    rows, columns = (side // 2 * 2 for side in image.shape)
+    even = image[:rows, :columns]
+    diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
+    return max(float(np.median(np.abs(diagonal))) / 0.6745, 1 / 255 / 12**0.5)
+
+
+def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, int]]]:
+    """Image scales from coarse to fine, the last being 1, and the kernel's size at each.
+
+    Examples
+    --------
+    >>> [size for _, size in list_scales((15, 9))]
+    [(5, 3), (7, 5), (11, 7), (15, 9)]
+    """
+    scales = [(1.0, tuple(kernel_size))]
+    while max(scales[-1][1]) > COARSEST:
+        scale = scales[-1][0] / FACTOR
+        scales.append((scale, tuple(max(3, round(side * scale) | 1) for side in kernel_size)))
+    return scales[::-1]
+
+
+class _Observation:
+    """The blurry image of one scale on a periodic grid with room for what it does not show.
+
+    On the grid a sharp image x and a kernel k give the blurry one as ``y[i] = sum_a k[a] x[i + a]``
+    with the seen pixels in the upper left corner and nothing known of the others.
+    """
+
+    def __init__(self, blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
+        height, width = blurry.shape
+        reach = [side + extent - 1 for side, extent in zip(blurry.shape, kernel_size, strict=True)]
+        self.shape = tuple(fft.next_fast_len(side, real=True) for side in reach)
+        self.reach = tuple(slice(side) for side in reach)
+        self.seen = np.zeros(self.shape, np.float32)
+        self.seen[:height, :width] = 1
+        self.blurry = self.place(blurry)
+        self.gradients_seen = np.zeros((2, *self.shape), np.float32)
+        self.gradients_seen[0, : height - 1, :width] = 1
+        self.gradients_seen[1, :height, : width - 1] = 1
+        self.gradients = _gradients(self.blurry) * self.gradients_seen
+        margins = [
+            ((extent - 1) // 2, side - seen - (extent - 1) // 2)
+            for side, seen, extent in zip(self.shape, blurry.shape, kernel_size, strict=True)
+        ]
+        self.start = np.pad(blurry, margins, "edge").astype(np.float32)
+        rows, columns = (
+            2 - 2 * np.cos(2 * np.pi * np.arange(count) / side)
+            for count, side in zip((self.shape[0], self.shape[1] // 2 + 1), self.shape, strict=True)
+        )
+        self.gradient_power = (rows[:, None] + columns).astype(np.float32)
+
+    def place(self, image: np.ndarray) -> np.ndarray:
+        """Put an image into the grid's upper left corner, zeros elsewhere."""
+        placed = np.zeros(self.shape, np.float32)
+        placed[: image.shape[0], : image.shape[1]] = image
+        return placed
+
+
+def _flatten(observation: _Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
+    """Minimise ``weight / 2 * ||k * x - y||^2`` plus the number of pixels with a gradient."""
+    shape = observation.shape
+    blur = _spectrum(kernel, shape)
+    blur_power = np.abs(blur) ** 2
+    image = observation.start
+    spectrum = fft.rfft2(image)
+    multiplier = np.zeros(shape, np.float32)
+    weights = np.float32(weight) * observation.seen
+    target = weights * observation.blurry
+    penalties = np.geomspace(40, 1e4, FLATTEN_STEPS).astype(np.float32)
+    data_penalties = (weight * np.geomspace(0.01, 1, FLATTEN_STEPS)).astype(np.float32)
+    for step, (penalty, data_penalty) in enumerate(zip(penalties, data_penalties, strict=True)):
+        if step:
+            multiplier *= data_penalties[step - 1] / data_penalty
+        gradients = _gradients(image)
+        gradients *= np.sum(gradients**2, axis=0) > 2 / penalty
+        multiplier += fft.irfft2(blur * spectrum, shape)
+        data = (target + data_penalty * multiplier) / (weights + data_penalty)
+        multiplier -= data
+        spectrum = penalty * fft.rfft2(_gradients_adjoint(gradients))
+        spectrum += data_penalty * blur.conj() * fft.rfft2(data - multiplier)
+        spectrum /= penalty * observation.gradient_power + data_penalty * blur_power
+        image = fft.irfft2(spectrum, shape)
+    return image
+
+
+def _refine(
+    observation: _Observation, kernel: np.ndarray, tell: Callable[[str], None]
+) -> np.ndarray:
+    """Refine the kernel by expectation maximisation under a sparse prior on the gradients.
+
+    Given weights of the gradients, the sharp image's posterior is Gaussian; its mean and one
+    sample of its deviations, each the solution of a linear system, stand for it. The deviations
+    keep the kernel from fitting what the mean only seems to show.
+    """
+    shape = observation.shape
+    random = np.random.default_rng(0)
+    data_noise = random.standard_normal(shape, dtype=np.float32)
+    gradient_noise = random.standard_normal((2, *shape), dtype=np.float32)
+    precision = np.float32(DATA_NOISE**-2)
+    seen = observation.seen * precision
+    solution = np.stack([_flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
+    solution = solution.astype(np.float32)
+    for _ in range(REFINE_ROUNDS):
+        blur = _spectrum(kernel, shape)
+        mean, deviation = (_gradients(part) for part in solution)
+        energy = np.sum(mean**2, axis=0)
+        energy += ndimage.gaussian_filter(np.sum(deviation**2, axis=0), 1.5, mode="wrap")
+        weights = PRIOR_WEIGHT / np.maximum(energy, 1e-6)
+        preconditioner = 1 / (
+            precision * np.abs(blur) ** 2
+            + np.exp(np.mean(np.log(weights))) * observation.gradient_power
+            + 1e-3
+        )
+
+        def normal(images: np.ndarray, blur=blur, weights=weights) -> np.ndarray:
+            product = fft.irfft2(
+                blur.conj() * fft.rfft2(seen * fft.irfft2(blur * fft.rfft2(images), shape)), shape
+            )
+            for part, image in zip(product, images, strict=True):
+                part += _gradients_adjoint(weights * _gradients(image))
+            return product
+
+        def precondition(images: np.ndarray, preconditioner=preconditioner) -> np.ndarray:
+            return fft.irfft2(preconditioner * fft.rfft2(images), shape)
+
+        data = np.stack(
+            [seen * observation.blurry, np.sqrt(precision) * observation.seen * data_noise]
+        )
+        target = fft.irfft2(blur.conj() * fft.rfft2(data), shape)
+        target[1] += _gradients_adjoint(np.sqrt(weights) * gradient_noise)
+        solution = _solve(normal, precondition, target, solution)
+        kernel = _prune(_fit_posterior(solution, observation, kernel))
+        tell("refine")
+    return kernel
+
+
+def _solve(
+    normal: Callable[[np.ndarray], np.ndarray],
+    precondition: Callable[[np.ndarray], np.ndarray],
+    target: np.ndarray,
+    solution: np.ndarray,
+) -> np.ndarray:
+    """Solve linear systems of one positive matrix side by side, by conjugate gradients."""
+
+    def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.einsum("nij,nij->n", a, b)[:, None, None]
+
+    residual = target - normal(solution)
+    step = direction = precondition(residual)
+    size = dot(residual, step)
+    for _ in range(SOLVER_STEPS):
+        image = normal(direction)
+        length = size / (dot(direction, image) + 1e-30)
+        solution = solution + length * direction
+        residual = residual - length * image
+        step = precondition(residual)
+        size, previous = dot(residual, step), size
+        direction = step + size / (previous + 1e-30) * direction
+    return solution
+
+
+def _fit_edges(edges: np.ndarray, observation: _Observation, kernel: np.ndarray) -> np.ndarray:
+    """Fit the kernel that takes a sharp image's gradients to the blurry one's."""
+    ridge = _RIDGE * float(np.sum(edges**2, dtype=np.float64))
+    return _fit(edges, observation.gradients, observation.gradients_seen, kernel, ridge)
+
+
+def _fit_posterior(
+    solution: np.ndarray, observation: _Observation, kernel: np.ndarray
+) -> np.ndarray:
+    """Fit the kernel to an uncertain sharp image, given as its mean and one deviation from it."""
+    targets = np.stack([observation.blurry, np.zeros_like(observation.blurry)])
+    return _fit(solution, targets, np.stack([observation.seen] * 2), kernel, 0)
+
+
+def _fit(
+    images: np.ndarray, targets: np.ndarray, seen: np.ndarray, kernel: np.ndarray, ridge: float
+) -> np.ndarray:
+    """Minimise ``sum ||seen * (k * image - target)||^2 + ridge * ||k||^2`` over k >= 0.
+
+    What is not seen is filled with what the present kernel predicts, and anew a few times. So
+    the quadratic form is the images' autocorrelation, and a step costs no more than the kernel's
+    own size.
+    """
+    shape = images.shape[1:]
+    kernel = kernel.astype(np.float64)
+    spectra = fft.rfft2(images)
+    autocorrelation = fft.irfft2(np.sum(np.abs(spectra) ** 2, axis=0), shape)
+    small = tuple(fft.next_fast_len(2 * side - 1, real=True) for side in kernel.shape)
+    near = np.ix_(*(np.arange(1 - side, side) for side in kernel.shape))
+    form = np.zeros(small)
+    form[near] = autocorrelation[near]
+    form[0, 0] += ridge
+    form = fft.rfft2(form)
+    crop = tuple(slice(side) for side in kernel.shape)
+
+    def apply(values: np.ndarray) -> np.ndarray:
+        return fft.irfft2(form * fft.rfft2(values, small), small)[crop]
+
+    largest = np.ones_like(kernel)
+    for _ in range(12):
+        largest = apply(largest / np.linalg.norm(largest))
+    step = 0.95 / np.linalg.norm(largest)
+
+    for _ in range(_REFILLS):
+        residual = fft.irfft2(spectra * _spectrum(kernel, shape), shape)
+        residual -= targets
+        residual *= seen
+        slope = fft.irfft2(np.sum(spectra * fft.rfft2(residual).conj(), axis=0), shape)[crop]
+        linear = apply(kernel) - slope - ridge * kernel
+        kernel = _minimise(apply, linear, kernel, step)
+    return kernel
+
+
+def _minimise(
+    apply: Callable[[np.ndarray], np.ndarray], linear: np.ndarray, start: np.ndarray, step: float
+) -> np.ndarray:
+    """Minimise ``k . A k / 2 - linear . k`` over k >= 0 by accelerated gradient steps."""
+    kernel = ahead = start
+    momentum = 1.0
+    for _ in range(_NNLS_STEPS):
+        following = np.maximum(ahead - step * (apply(ahead) - linear), 0)
+        if np.vdot(ahead - following, following - kernel) > 0:
+            momentum = 1.0
+        grown = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = following + (momentum - 1) / grown * (following - kernel)
+        kernel, momentum = following, grown
+    return kernel
+
+
+def _prune(kernel: np.ndarray) -> np.ndarray:
+    """Drop faint entries and small islands, and scale the sum to 1."""
+    kernel = np.where(kernel < FAINT * kernel.max(), 0, kernel)
+    islands, count = ndimage.label(kernel, np.ones((3, 3)))
+    sums = ndimage.sum(kernel, islands, np.arange(count + 1))
+    kept = sums >= min(ISLAND * sums.sum(), sums.max())
+    kernel = kernel * kept[islands]
+    total = kernel.sum()
+    return kernel / total if total > 0 else np.full(kernel.shape, 1 / kernel.size)
+
+
+def _centre(kernel: np.ndarray) -> np.ndarray:
+    """Move the centre of mass to within half a pixel of the middle."""
+    moved = np.zeros_like(kernel)
+    source, target = [], []
+    for axis, side in enumerate(kernel.shape):
+        profile = kernel.sum(axis=1 - axis)
+        shift = round((side - 1) / 2 - float(profile @ np.arange(side)) / float(profile.sum()))
+        source.append(slice(max(-shift, 0), side - max(shift, 0)))
+        target.append(slice(max(shift, 0), side - max(-shift, 0)))
+    moved[tuple(target)] = kernel[tuple(source)]
+    return moved / moved.sum()
+
+
+def _blob(size: tuple[int, int]) -> np.ndarray:
+    """A small Gaussian in the middle: neither a point, which is a solution, nor any direction."""
+    rows, columns = (
+        np.exp(-((np.arange(side) - (side - 1) / 2) ** 2) / 2 / 0.8**2) for side in size
+    )
+    blob = np.outer(rows, columns)
+    return blob / blob.sum()
+
+
+def _resample(image: np.ndarray, size: tuple[int, int], scale: float, order: int = 1) -> np.ndarray:
+    """Sample an image at a pitch of 1 / scale about its middle."""
+    places = [
+        (side - 1) / 2 + (np.arange(count) - (count - 1) / 2) / scale
+        for side, count in zip(image.shape, size, strict=True)
+    ]
+    mode = "constant" if order == 1 else "nearest"
+    return ndimage.map_coordinates(
+        image, np.meshgrid(*places, indexing="ij"), order=order, mode=mode
+    )
+
+
+def _shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
+    smooth = ndimage.gaussian_filter(image, 0.5 * (scale**-2 - 1) ** 0.5, mode="nearest")
+    size = tuple(round(side * scale) for side in image.shape)
+    return _resample(smooth, size, scale, order=3)
+
+
+def _gradients(image: np.ndarray) -> np.ndarray:
+    """Differences to the next row and the next column, periodic, stacked."""
+    gradients = np.empty((2, *image.shape), np.float32)
+    np.subtract(image[1:], image[:-1], out=gradients[0, :-1])
+    np.subtract(image[0], image[-1], out=gradients[0, -1])
+    np.subtract(image[:, 1:], image[:, :-1], out=gradients[1, :, :-1])
+    np.subtract(image[:, 0], image[:, -1], out=gradients[1, :, -1])
+    return gradients
+
+
+def _gradients_adjoint(gradients: np.ndarray) -> np.ndarray:
+    image = -gradients[0] - gradients[1]
+    image[1:] += gradients[0, :-1]
+    image[0] += gradients[0, -1]
+    image[:, 1:] += gradients[1, :, :-1]
+    image[:, 0] += gradients[1, :, -1]
+    return image
+
+
+def _keep_strongest(gradients: np.ndarray, share: float, reach: tuple[slice, slice]) -> np.ndarray:
+    """Keep the gradients of a share of the pixels, zeros elsewhere."""
+    power = np.sum(gradients**2, axis=0)
+    return gradients * (power >= np.quantile(power[reach], 1 - share))
+
+
+def _spectrum(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Spectrum by which to multiply an image's for its correlation with a kernel."""
+    return fft.rfft2(kernel.astype(np.float32), shape).conj()
+
+
+def _busiest_window(image: np.ndarray, size: list[int]) -> tuple[slice, slice]:
+    """Find the window of at most a size that holds the most gradient."""
+    size = [min(side, extent) for side, extent in zip(image.shape, size, strict=True)]
+    activity = ndimage.gaussian_filter(image, 1.0)
+    activity = np.hypot(ndimage.sobel(activity, 0), ndimage.sobel(activity, 1))
+    sums = np.pad(activity, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    rows, columns = size
+    windows = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns]
+    windows += sums[:-rows, :-columns]
+    top, left = np.unravel_index(np.argmax(windows), windows.shape)
+    return slice(top, top + rows), slice(left, left + columns)
+
+
+def _checked_size(blurry: np.ndarray, kernel_size: tuple[int, int]) -> tuple[int, int]:
+    if blurry.ndim != 2 or min(blurry.shape) < 64 or not np.isfinite(blurry).all():
+        raise ValueError(
+            f"blurry has shape {blurry.shape}: give (H, W) of 64 or more with finite values"
+        )
+    size = tuple(kernel_size)
+    if len(size) != 2 or any(
+        side not in range(SMALLEST_KERNEL, LARGEST_KERNEL + 1) or side >= extent
+        for side, extent in zip(size, blurry.shape, strict=False)
+    ):
+        raise ValueError(
+            f"kernel_size is {kernel_size}: give two whole numbers from {SMALLEST_KERNEL} to "
+            f"{LARGEST_KERNEL}, smaller than the image, which is {blurry.shape}"
+        )
+    return int(size[0]), int(size[1])

@@ -1,0 +1,30 @@
+"""The start of a fast method: the kernel by classical means."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from utils.engine.stage import Restoration, Stage, Work
+
+
+@dataclass(frozen=True)
+class EstimateKernel(Stage):
+    """Estimate the kernel from coarse to fine, and deconvolve the image with it.
+
+    See `utils.engine.estimate_kernel.estimate_kernel`.
+    """
+
+    name: ClassVar[str] = "kernel estimate"
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        # SciPy takes a second to import, and --help needs none.
+        from utils.engine.deconvolution import deconvolve
+        from utils.engine.estimate_kernel import estimate_kernel, estimate_noise
+
+        blurry = restoration.blurry
+        noise = estimate_noise(blurry)
+        work.note(noise=round(noise, 5))
+        kernel = estimate_kernel(blurry, restoration.kernel_size, noise=noise, on_step=work.step)
+        sharp = deconvolve(blurry, kernel, full=True).clip(0, 1)
+        found = replace(restoration, kernel=kernel, sharp=sharp)
+        work.save(found)
+        return found

@@ -1,0 +1,33 @@
+"""The end of a fast method: the kernel fitted anew, and the image averaged with a deconvolution."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from utils.engine.stage import Restoration, Stage, Work
+
+
+@dataclass(frozen=True)
+class Finish(Stage):
+    """Average Gx's image with a sparse deconvolution (see `utils.engine.finish.finish`).
+
+    Parameters
+    ----------
+    beside : bool
+        Whether the restored image stays as it is, and the finished one is written beside it;
+        otherwise the finished one takes its place, and Gx's is written beside.
+    """
+
+    name: ClassVar[str] = "finish"
+    beside: bool = False
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        from utils.engine.finish import finish  # brings SciPy, which --help does not need
+
+        assert restoration.sharp is not None and restoration.kernel is not None
+        sharp, kernel = finish(
+            restoration.blurry, restoration.sharp, restoration.kernel, on_step=work.step
+        )
+        if self.beside:
+            return replace(restoration, others={**restoration.others, "finished": sharp})
+        others = {**restoration.others, "gx": restoration.sharp}
+        return replace(restoration, sharp=sharp, kernel=kernel, others=others)
