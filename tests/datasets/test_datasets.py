@@ -351,8 +351,8 @@ def test_files_made_from_the_real_benchmark_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda content: content.pop("f"), "holds no f"),
-        (lambda content: content.update(x=np.zeros((3, 3, 3))), "x is no matrix"),
+        (lambda content: content.pop("f"), "has no f"),
+        (lambda content: content.update(x=np.zeros((3, 3, 3))), "x is not a matrix"),
         (lambda content: content.update(x=np.zeros((3, 3))), "should agree"),
         (lambda content: content.update(y=content["y"] * 255), "not about 1"),
         (lambda content: content.update(y=content["y"] * np.nan), "not finite"),
