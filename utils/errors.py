@@ -1,4 +1,4 @@
-"""Errors that a program ends with, each told in one line."""
+"""Errors that end a program, each with one line."""
 
 
 class DataError(Exception):
@@ -6,18 +6,18 @@ class DataError(Exception):
 
 
 class UsageError(Exception):
-    """A command that cannot be carried out. The message names the option and what is right."""
+    """A command that cannot be carried out. The message names the option and the remedy."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The end that a signal asked for.
+    """A signal ended the program.
 
     Parameters
     ----------
     number : int
-        The signal's.
+        The signal's number.
     message : str
-        How to go on.
+        How to resume.
     """
 
     def __init__(self, number: int, message: str) -> None:
@@ -26,9 +26,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def describe(error: Exception) -> str:
-    """Put an exception in one line; its type is told where the message alone may say little."""
+    """Put an exception in one line, with its type if the message alone may say too little."""
     if isinstance(error, (DataError, UsageError)):
-        return printable(str(error))  # one line but for the names of files in it
+        return printable(str(error))  # one line, except for file names in it
     message = printable(" ".join(str(error).split()))
     if isinstance(error, (ValueError, ArithmeticError, OSError)):
         return message
@@ -36,10 +36,9 @@ def describe(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what would tear a line or move the cursor, and what no encoding can print.
+    """Escape what would break a line, control the terminal, or fail to encode.
 
-    File names may have anything in them: line ends, a terminal's control sequences, bytes that
-    are not UTF-8.
+    File names may contain anything: line ends, escape sequences, bytes that are not UTF-8.
     """
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()

@@ -1,4 +1,4 @@
-"""Where runs say what they do; `utils.terminal.program` shows it on a terminal."""
+"""The messages of a run, which `utils.terminal.progress` shows on the terminal."""
 
 import logging
 

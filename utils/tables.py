@@ -10,7 +10,7 @@ Row = Sequence[str]
 def format_table(
     header: Row, rows: Sequence[Row | None], justify: Callable[[str, int], str] = str.rjust
 ) -> str:
-    """Align rows under a header.
+    """Align rows of text under a header.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a result is computed on and with, for its record."""
+"""What a result was computed on and with, for its record."""
 
 import functools
 import platform
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """Name the device that is chosen, with the model of a GPU, and the versions of libraries."""
+    """The device, with a GPU's model, and the versions of the libraries."""
     chosen = choose_device(device)
     if chosen.type == "cuda":
         name = f"{chosen} ({torch.cuda.get_device_name(chosen)})"
@@ -34,7 +34,7 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 @functools.cache
 def describe_project() -> dict[str, Any]:
-    """Name this project's version, and its commit where it lies in a git repository."""
+    """This project's version, and its commit if it is in a git repository."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         git = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)

@@ -1,4 +1,4 @@
-"""One picture of what a run did: blurry, restored, truth and kernel of each image in a row."""
+"""One picture of a run's results: blurry, restored, truth and kernel of each image in a row."""
 
 import io
 import warnings
@@ -22,20 +22,20 @@ DOTS_PER_INCH = 120
 
 @dataclass(frozen=True)
 class Panels:
-    """What stands in a row of the overview.
+    """A row of the overview.
 
     Parameters
     ----------
     name : str
         The image's name.
     blurry, restored : (H, W) or (H, W, 3) array
-        The images, in [0, 1]; what lies outside is clipped.
+        The images, in [0, 1]; other values are clipped.
     truth : (H, W) or (H, W, 3) array or None
-        The sharp image, where it is known.
+        The sharp image, if it is known.
     kernel : (kh, kw) array
         The kernel, its largest entry 1.
     before, after : tuple of float or None
-        PSNR and SSIM of the blurry and of the restored image, where the truth is known.
+        PSNR and SSIM of the blurry and of the restored image, if the truth is known.
     """
 
     name: str
@@ -54,19 +54,11 @@ def shrink(image: np.ndarray) -> np.ndarray:
         return image
     height, width = (max(1, round(factor * side)) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return small.clip(0, 1)  # a mean of ones may be a little more, of which Matplotlib would warn
+    return small.clip(0, 1)  # a mean of ones may be slightly more, and Matplotlib would warn
 
 
 def draw_overview(path: str | Path, rows: list[Panels]) -> None:
-    """Draw images side by side as a PNG.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file to write.
-    rows : list of Panels
-        One for each image; no more than `MAX_ROWS` are drawn.
-    """
+    """Draw the rows, at most `MAX_ROWS` of them, into a PNG file."""
     rows = rows[:MAX_ROWS]
     columns = 4 if any(row.truth is not None for row in rows) else 3
     figure = Figure(
@@ -99,6 +91,6 @@ def draw_overview(path: str | Path, rows: list[Panels]) -> None:
         )  # fmt: skip
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of letters that the font lacks
+        warnings.simplefilter("ignore", UserWarning)  # about letters that the font lacks
         figure.savefig(content, format="png")
     write_whole(path, content.getvalue())

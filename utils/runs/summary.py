@@ -1,4 +1,4 @@
-"""The summary at the end of a run: the table, the picture, and what failed."""
+"""The summary at the end of a run: the table, the overview, and what failed."""
 
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,12 @@ def report(
 
     Parameters
     ----------
-    options : Options
-        Which images, and where their results are.
-    experiment : Experiment
-        Which luminance is scored, and where color is.
+    options, experiment
+        As in `utils.runs.run.restore_all`.
     failures : dict of str to str
         The reason why an image failed, by its name.
     elsewhere : set of str
-        Names of the images that another process is at work on, or was until now.
+        Names of the images that another process was working on, and may have finished by now.
     """
     rows: list[list[str]] = []
     panels: list[Panels] = []
@@ -69,7 +67,7 @@ def report(
         try:
             draw_overview(picture, panels)
             print(f"picture: {printable(str(picture))}")
-        except Exception as error:  # the results are there, with or without a picture
+        except Exception as error:  # the results exist, with or without it
             log.warning("no picture: %s", describe(error))
     for name, reason in failures.items():
         print(printable(f"failed: {name}: {reason}"))
@@ -78,24 +76,7 @@ def report(
 def read_result(
     path: Path, options: Options, experiment: Experiment
 ) -> tuple[dict[str, Any], Panels]:
-    """Read what a run has made of an image, and score it where its truth is there.
-
-    Parameters
-    ----------
-    path : Path
-        The blurry image.
-    options : Options
-        Where its results are.
-    experiment : Experiment
-        Which luminance is scored, and where color is.
-
-    Returns
-    -------
-    dict
-        The image's record.
-    Panels
-        Its pictures and scores.
-    """
+    """Read the record and the images of a result, and score it if its truth is known."""
     outputs = Outputs(options.save_path, path.stem)
     record = read_json(outputs.record)
     blurry, restored = read_image(path), read_image(outputs.image)
@@ -121,6 +102,6 @@ def read_result(
 
 
 def format_scores(scores: list[float]) -> list[str]:
-    """Format PSNR and SSIM of the blurry, then of the restored image, for the table's columns."""
+    """PSNR and SSIM of the blurry and of the restored image as the table's columns."""
     psnr_before, ssim_before, psnr_after, ssim_after = scores
     return [f"{psnr_before:.2f}", f"{psnr_after:.2f}", f"{ssim_before:.4f}", f"{ssim_after:.4f}"]
