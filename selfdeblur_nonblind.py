@@ -6,8 +6,8 @@ python selfdeblur_nonblind.py --data_path datasets/levin --only '*kernel[48]*' \
     --kernel_path datasets/levin/gt --flip_kernel --save_path results/nonblind
 
 In a folder, the kernel of NAME.png is NAME_k.png or, by the number in NAME, Levin's
-kernel5.png or Lai's kernel_01.png, taken as a correlation kernel. Beside the truth,
-one that explains the image better when turned by 180 degrees is refused.
+kernel5.png or Lai's kernel_01.png, taken as a correlation kernel. If the
+truth is known, one that is rotated by 180 degrees is refused.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ def add_options(parser: Parser) -> None:
         "--kernel_path", metavar="PATH", help="a kernel, or a folder of them (the save path)"
     )
     parser.add_argument(
-        "--flip_kernel", action="store_true", help="turn the kernels by 180 degrees"
+        "--flip_kernel", action="store_true", help="rotate the kernels by 180 degrees"
     )
 
 
@@ -51,11 +51,13 @@ def load_kernel(path: Path, flip: bool) -> np.ndarray:
 
 
 def check_orientation(kernel: np.ndarray, image: Path) -> None:
-    """Raise a DataError if the truth beside an image tells that its kernel is upside down."""
+    """Raise a DataError if the truth shows that an image's kernel is rotated by 180 degrees."""
     truth_path = find_truth(image)
     if truth_path is None:
         return
-    from statistic.reblur import reblur_psnr  # brings SciPy's signal processing, for seconds
+    from statistic.reblur import (
+        reblur_psnr,
+    )  # imports SciPy's signal processing, which takes seconds
 
     try:
         blurry, truth = read_gray(image), read_gray(truth_path)
@@ -66,8 +68,8 @@ def check_orientation(kernel: np.ndarray, image: Path) -> None:
         return
     if turned > as_given + CLEARLY:
         raise DataError(
-            f"the kernel is upside down: blurring {truth_path.name} with it gives {image.name} to "
-            f"{as_given:.1f} dB, turned by 180 degrees to {turned:.1f} dB; "
+            f"the kernel is rotated by 180 degrees: {truth_path.name} blurred with it is "
+            f"{image.name} to {as_given:.1f} dB, with it rotated to {turned:.1f} dB; "
             "give --flip_kernel for this image, or leave it out"
         )
 

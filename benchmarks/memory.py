@@ -4,7 +4,7 @@ utils/engine/memory.py.
     python benchmarks/memory.py
     python benchmarks/memory.py --sizes 256 512 1024
 
-32 iterations are run for each size, in a process of its own; after some ten, the fragments of kept
+32 iterations are run for each size, in its own process; after some ten, the fragments of kept
 memory
 (utils/engine/allocator.py) hardly add any more. The line through the peaks gives the two numbers of
 utils/engine/memory.py: the bytes that every image takes, and those per pixel and channel.

@@ -127,7 +127,7 @@ def smallest_input(scales: int) -> int:
 class SkipNetwork(nn.Module):
     """Gx: maps a fixed random input to a sharp image.
 
-    Batch normalisation always uses the statistics of the image at hand, so the network is never
+    Batch normalisation always uses the statistics of the current image, so the network is never
     put into evaluation mode.
 
     Parameters

@@ -37,7 +37,7 @@ class ScoringOptions:
 
     results: Path
     truths: Path | None  # folder of sharp images, instead of the benchmark's
-    methods: list[str]  # names, in which * stands for anything; empty for all methods
+    methods: list[str]  # names, in which * matches anything; empty for all methods
     maxshift: int  # see `statistic.metrics.comp_upto_shift`
     workers: int  # number of processes
     save_aligned: bool
@@ -53,7 +53,7 @@ def parse_options(arguments: list[str], description: str) -> ScoringOptions:
     number: dict[str, Any] = {"type": int, "metavar": "N"}
     add("--results_path", dest="results", default=Path("results"), **folder, help="(results)")
     add("--gt_path", dest="truths", **folder, help="sharp images, instead of the default folders")
-    names = "score only these; * stands for anything"
+    names = "score only these; * matches anything"
     add("--methods", nargs="+", default=[], metavar="NAME", help=names)
     shifts = f"shift by up to N pixels, 0 to {BORDER} ({MAXSHIFT}; 5 at the time of the paper)"
     add("--maxshift", default=MAXSHIFT, **number, help=shifts)

@@ -163,7 +163,7 @@ def find_image_files(
 
 
 def select(names: list[str], patterns: list[str]) -> set[str]:
-    """Select the names that match at least one pattern, in which ``*`` stands for anything.
+    """Select the names that match at least one pattern, in which ``*`` matches anything.
 
     Raises a `UsageError` if a pattern matches none.
     """

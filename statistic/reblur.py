@@ -45,7 +45,7 @@ def reblur_psnr(kernel: np.ndarray, truth: np.ndarray, blurry: np.ndarray) -> fl
             f"blurry is {blurry.shape}: with a kernel of {kernel.shape} it must be at least "
             f"{smallest - 1} pixels larger than that"
         )
-    from scipy.signal import correlate  # half a second, which --help shall not take
+    from scipy.signal import correlate  # half a second, which --help does without
 
     top, left = centre_of_mass(kernel)
     # The FFT's rounding leaves values like -1e-17.

@@ -51,7 +51,7 @@ class ScoringJob:
     known_failure: str | None  # why it could not be so restored
     restored: dict[str, Path]  # by the methods' names
     gray_scales: dict[str, Luma | None]  # see `statistic.methods.Method.gray_scale`, likewise
-    aligned: dict[str, Path]  # where the aligned images shall be written, likewise
+    aligned: dict[str, Path]  # where to write the aligned images, likewise
     maxshift: int  # see `statistic.metrics.comp_upto_shift`
     luma: Luma  # the luminance that is compared
 

@@ -153,7 +153,7 @@ class _Pictures:
         if file.suffix.lower() not in _SHOWN_BY_BROWSERS:
             return self.draw(read_image(file), name)
         target = self._target(name + file.suffix.lower())
-        # A link would take no space, but whoever edits one file then changes both.
+        # A link would take no space, but editing one file would then change both.
         same = target.is_file() and filecmp.cmp(file, target, shallow=False)
         if not same or target.samefile(file):
             write_whole(target, file.read_bytes())

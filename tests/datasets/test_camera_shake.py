@@ -73,7 +73,7 @@ def test_blur_is_the_valid_correlation_of_conv2d():
 
 
 @pytest.mark.parametrize("size", [(7, 5), (8, 6), (1, 4)])
-def test_truth_lies_under_the_blurry_image(size):
+def test_the_blurry_image_is_registered_with_its_truth(size):
     sharp = np.random.default_rng(0).random((30, 31))
     spike = np.zeros(size)
     spike[(size[0] - 1) // 2, (size[1] - 1) // 2] = 1

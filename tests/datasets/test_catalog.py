@@ -102,7 +102,7 @@ def test_a_truth_beside_the_working_folder_is_found(tmp_path, monkeypatch):
     assert find_kernel("text_01_kernel_01", ".").samefile(tmp_path / "kernel/kernel_01.png")
 
 
-def test_the_usual_suffix_goes_first(tmp_path):
+def test_the_usual_suffix_takes_precedence(tmp_path):
     touch(tmp_path / "gt", "im1.JPG", "im1.png", "im1.PNG")
     assert find_truth(tmp_path / "im1_kernel2_img.png").name == "im1.png"
 
@@ -129,7 +129,7 @@ def test_kernels_are_found(tmp_path, name, folder, kernel):
     assert find_kernel("anything", tmp_path / kernel) == tmp_path / kernel
 
 
-def test_the_estimated_kernel_goes_first(tmp_path):
+def test_the_estimated_kernel_takes_precedence(tmp_path):
     touch(tmp_path, "im1_kernel5_img_k.png", "kernel5.png", "gt/kernel5.png")
     assert find_kernel("im1_kernel5_img", tmp_path).name == "im1_kernel5_img_k.png"
 

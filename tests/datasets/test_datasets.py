@@ -139,7 +139,7 @@ def test_scripts_derive_the_kernel_sizes_from_the_names(tmp_path, layout):
 
 
 @pytest.mark.parametrize("layout", ["levin", "lai"])
-def test_truth_lies_under_every_blurry_image(tmp_path, layout):
+def test_every_blurry_image_is_registered_with_its_truth(tmp_path, layout):
     sharp = tmp_path / "sharp"
     sharp.mkdir()
     write_png(sharp / "one.png", unlike(140, 151))
@@ -441,6 +441,6 @@ def test_incomplete_lai_release_is_named(lai_release, tmp_path, missing, reason)
     assert not (tmp_path / "to").exists()
 
 
-def test_no_lai_release_is_named(tmp_path):
+def test_a_missing_lai_release_is_named(tmp_path):
     assert "nowhere" in fail(1, "prepare_lai", "--data_path", tmp_path / "nowhere")
     assert "--data_path" in fail(2, "prepare_lai")

@@ -98,7 +98,7 @@ def test_lai_in_color_is_restored_as_its_luminance_and_written_in_color(
         (np.eye(9), np.full((9, 9), 1 / 9), False),
     ],
 )
-def test_black_is_told_from_dark(restored, blurry, collapsed):
+def test_black_is_distinguished_from_dark(restored, blurry, collapsed):
     assert collapsed_to_black(restored, blurry) is collapsed
 
 
@@ -128,7 +128,7 @@ def run_lai(images, *options):
     )  # fmt: skip
 
 
-def test_a_collapse_is_fitted_again_with_the_kernel_that_was_found(
+def test_a_collapse_is_fitted_again_with_the_estimated_kernel(
     collapsing, images, monkeypatch, capfd
 ):
     monkeypatch.setattr(
@@ -155,7 +155,7 @@ def test_a_collapse_is_fitted_again_with_the_kernel_that_was_found(
         assert (images / f"results/text_01_kernel_01{name}").exists()
 
 
-def test_a_collapse_may_be_left_alone(collapsing, images):
+def test_no_rescue_leaves_a_collapse_alone(collapsing, images):
     cv2.imwrite(str(images / "text_01_kernel_01.png"), COLORS)
     assert run_lai(images, "--no_rescue") == 0
     record = json.loads((images / "results/text_01_kernel_01.json").read_text())
@@ -318,13 +318,13 @@ def test_kernels_may_lie_beside_the_images(run_script, known):
     assert "im1_kernel5_img_k" not in result.stdout
 
 
-def test_a_kernel_that_is_upside_down_is_named(run_script, known):
+def test_a_rotated_kernel_is_named(run_script, known):
     result = run_script(
         "selfdeblur_nonblind.py", "--data_path", known, "--save_path", known / "results",
         "--flip_kernel", *QUICKLY,
     )  # fmt: skip
     assert result.returncode == 1
-    assert "im1_kernel5_img: failed: the kernel is upside down" in result.stderr
+    assert "im1_kernel5_img: failed: the kernel is rotated by 180 degrees" in result.stderr
 
     turned = read_gray(known / "results/im1_kernel5_img_k.png")[::-1, ::-1]
     write_png(known / "turned.png", scale_kernel(turned))

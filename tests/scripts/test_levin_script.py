@@ -181,7 +181,7 @@ def test_one_bad_image_does_not_stop_the_others(run_quickly, images, tmp_path):
     assert result.stdout.count("failed: ") == 4
 
 
-def test_kernel_size_wins_over_the_name(run_quickly, tmp_path):
+def test_kernel_size_takes_precedence_over_the_name(run_quickly, tmp_path):
     assert run_quickly("--kernel_size", 7, 9).returncode == 0
     for name in ("photo", "im1_kernel5_img"):
         assert read_gray(tmp_path / f"results/{name}_k.png").shape == (7, 9)

@@ -114,7 +114,7 @@ def test_every_layout_is_found(workplace):
     }
 
 
-def test_in_lai_color_goes_before_luminance(workplace):
+def test_in_lai_color_takes_precedence_over_luminance(workplace):
     folder = Path("results/lai/SelfDeblur/imgs")
     put(folder / "text_05_kernel_04.png", picture(45, 45, 3))
     put(folder / "text_05_kernel_04_x.png", picture(45, 45))
@@ -188,7 +188,7 @@ def test_a_link_that_leads_back_is_not_followed(small):
     assert names == ["groundk", "levin", "zuo"]
 
 
-def test_images_of_any_format_are_found_and_others_told_of(small, capsys):
+def test_images_of_any_format_are_found_and_others_reported(small, capsys):
     image = read_image(f"results/levin/others/zuo/{NAMES[0]}.png")
     folder = Path("results/levin/others")
     put(folder / "upper/im1_kernel1_img.png", image)
@@ -318,7 +318,7 @@ def test_runs_with_different_seeds_are_averaged(workplace):
     assert "Runs of levin do not have the same settings" in table
 
 
-def test_unfinished_images_are_told_of(small, capsys):
+def test_unfinished_images_are_reported(small, capsys):
     for name, finished in zip(NAMES, (True, False, False), strict=True):
         content = json.dumps({"settings": {"seed": 0}, "finished": finished})
         Path(f"results/levin/{name}.json").write_text(content)
@@ -355,7 +355,7 @@ def test_markdown_shows_any_name(small):
     assert r"| a\|b&lt;br>&amp;amp;\\\| |" in table
 
 
-def test_footnotes_tell_how_figures_differ_from_the_published_ones(small):
+def test_footnotes_say_how_figures_differ_from_the_published_ones(small):
     assert levin(["--jobs", "1"]) == 0
     table = (small / "results/statistics/levin/statistics.md").read_text()
     for note in ("255 as the peak", "48 dB less", "shifted by up to 5 pixels"):
@@ -370,7 +370,7 @@ def test_a_missing_truth_is_reported(small, capsys):
     )
 
 
-def test_a_faulty_image_with_known_kernel_costs_its_error_ratio_only(small, capsys):
+def test_a_faulty_image_with_known_kernel_loses_only_its_error_ratio(small, capsys):
     Path(f"results/levin/others/groundk/{NAMES[0]}.png").write_bytes(b"")
     assert levin(["--jobs", "1"]) == 1
     assert f"levin, zuo: {NAMES[0]}: no error ratio: results/levin/others/groundk/" in (
@@ -404,7 +404,7 @@ def test_no_results_and_no_truths(workplace, program, benchmark):
         program(["--gt_path", "nowhere"])
 
 
-def test_truths_of_the_results_go_before_those_of_the_data(small):
+def test_truths_of_the_results_take_precedence_over_those_of_the_data(small):
     put(Path("datasets/levin/gt/im1.png"), picture(60, 66, seed=9))
     put(Path("datasets/levin/im1_kernel1_img.png"), picture(60, 66, seed=1))
     levin(["--jobs", "1"])
@@ -447,7 +447,7 @@ def test_wrong_options_are_usage_errors(program, arguments, capsys):
     assert arguments[0] in capsys.readouterr().err
 
 
-def test_maxshift_is_heeded(small):
+def test_maxshift_is_respected(small):
     levin(["--jobs", "1"])
     wide = scores_in(small / "results/statistics/levin")
     levin(["--jobs", "1", "--maxshift", "1"])
@@ -596,7 +596,7 @@ def test_no_name_reaches_the_terminal_raw(small, capsys):
 
 
 @pytest.mark.parametrize("kind", ["long", "deep", "pipe", "text"])
-def test_what_is_no_record_is_passed_over_in_one_line(small, capsys, kind):
+def test_files_that_are_not_records_are_skipped_with_one_line(small, capsys, kind):
     file = Path(f"results/levin/others/zuo/{NAMES[0]}.json")
     if kind == "pipe":
         os.mkfifo(file)

@@ -11,5 +11,5 @@ MAX_PIXELS = os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 
 import cv2  # noqa: E402
 
-# What is wrong with a file is told in our one line, not in a page of OpenCV's log.
+# We say what is wrong with a file in one line; OpenCV's log would take a page.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -52,7 +52,7 @@ def restore_all(options: Options, experiment: Experiment, display: Display) -> i
     Returns
     -------
     int
-        Exit status: 1 if an image failed; 0 if each is restored, or in work in another process.
+        Exit status: 1 if an image failed; 0 if each is restored, or in progress in another process.
 
     Raises
     ------
@@ -136,22 +136,22 @@ class Run:
         """
         held: list[Path] = []
         queue = deque(paths)
-        in_work: dict[Path, Generator[None]] = {}
+        in_progress: dict[Path, Generator[None]] = {}
         interruptions: list[Interrupted] = []
         with ExitStack() as stack, self.signals.postponed():
-            while queue or in_work:
+            while queue or in_progress:
                 if self.signals.received is not None:
                     if not self.pool.stops_in_order:
                         self.signals.check()
                     queue.clear()
                     self.pool.stop()
-                if queue and len(in_work) < self.pool.room():
+                if queue and len(in_progress) < self.pool.room():
                     path = queue.popleft()
-                    in_work[path] = self.restore_one(path)
-                    stack.callback(in_work[path].close)
+                    in_progress[path] = self.restore_one(path)
+                    stack.callback(in_progress[path].close)
                 else:
                     self.pool.wait(seconds=1)
-                for path, image in list(in_work.items()):
+                for path, image in list(in_progress.items()):
                     try:
                         next(image)
                         continue
@@ -165,7 +165,7 @@ class Run:
                         self.fail(path, error)
                         self.display.image_done()
                     self.display.end(path.stem)
-                    del in_work[path]
+                    del in_progress[path]
             if len(interruptions) == 1:
                 raise interruptions[0]
             self.signals.check()

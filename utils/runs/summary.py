@@ -40,7 +40,7 @@ def report(
             rows.append([path.stem, "failed"])
             continue
         if path.stem in elsewhere and not Outputs(options.save_path, path.stem).recorded_finished():
-            rows.append([path.stem, "in work elsewhere"])
+            rows.append([path.stem, "in progress elsewhere"])
             continue
         try:
             record, panel = read_result(path, options, experiment)

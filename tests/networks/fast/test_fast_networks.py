@@ -277,7 +277,7 @@ def test_whole_network_in_bfloat16():
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_other_devices_take_plain_operations(height, width):
-    """Shapes only: the meta device stands for CUDA."""
+    """Shapes only: the meta device stands in for CUDA."""
     skipped = torch.rand(1, 3, height, width, device="meta")
     low = torch.rand(1, 4, (height + 1) // 2, (width + 1) // 2, device="meta")
     x = upsample_concat_conv(skipped, low, nn.BatchNorm2d(7).to("meta"), conv(7, 5, 3).to("meta"))

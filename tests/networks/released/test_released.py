@@ -615,7 +615,7 @@ resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
 def status(name):
     return int(re.search(name + r":[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
 for path in map(Path, sys.argv[1:]):
-    Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, began = status("VmRSS"), time.process_time()
     try:
         message = load_kernel_network(path)

@@ -151,7 +151,7 @@ def test_truths_that_browsers_do_not_show_are_converted(tmp_path, monkeypatch):
     assert np.array_equal(shown, read_image("results/lai/ground_truth/text_01.tif"))
 
 
-def test_true_kernels_are_turned_as_they_blur(report):
+def test_true_kernels_are_rotated_as_they_blur(report):
     for image in part_of(report)["images"]:
         if image["name"] in IMAGES:
             kernel = read_kernel(report / unquote(image["kernel"]))
@@ -264,14 +264,14 @@ def test_hundreds_of_images_need_no_more_picture_elements(report):
     assert render([part]).count("<img") == few
 
 
-def test_names_stand_in_the_page_as_text(page):
+def test_names_appear_in_the_page_as_text(page):
     assert WICKED not in page
     assert "<img src=x" not in page
     # One script for each part's data and one that acts.
     assert page.count("<script") == page.count("</script>") == 3
 
 
-def test_shift_tells_where_the_restored_image_lies():
+def test_shift_is_where_the_restored_image_lies():
     truth = picture(90, 120, seed=1)
     assert align(np.roll(truth, MOVED, (0, 1)), truth).shift == MOVED
     between = (truth[:, :-1] + truth[:, 1:]) / 2  # at (y, x) stands what the truth has half a
@@ -590,7 +590,7 @@ def test_the_stage_obeys_the_keyboard(levin_page):
     assert page.zoom() == 12
 
 
-def test_kernels_stand_side_by_side_at_one_scale(levin_page):
+def test_kernels_are_shown_side_by_side_at_one_scale(levin_page):
     page = levin_page
     page.choose("select.method", "levin_noisy")
     estimated, true = (page.find(f".kernel.{name} img") for name in ("estimated", "true"))
@@ -621,7 +621,7 @@ def test_a_kernel_moves_with_its_image(levin_page):
         page.find(".aligned").click()
 
 
-def test_one_walks_through_images_and_methods_by_keyboard(levin_page):
+def test_the_keyboard_walks_through_images_and_methods(levin_page):
     page = levin_page
     cell = page.find("table.grid td[aria-selected=true]")
     assert cell.get_attribute("tabindex") == "0"
@@ -709,7 +709,7 @@ def test_the_page_begins_with_an_image_of_the_method_and_follows_its_address(bro
     assert Select(page.find("select.image")).first_selected_option.text == IMAGES[1]
 
 
-def test_names_are_shown_and_do_not_act(levin_page):
+def test_names_are_shown_and_have_no_effect(levin_page):
     page = levin_page
     page.choose("select.method", WICKED)
     assert page.find(".pane.restored + figcaption b").text == WICKED

@@ -203,12 +203,12 @@ def test_bad_arguments_are_named(image, kernel_size, changes, message):
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:1", "cuda:99"])
-def test_devices_that_are_not_there_are_named(name):
+def test_missing_devices_are_named(name):
     with pytest.raises(ValueError, match=name):
         choose_device(name)
 
 
-def test_a_start_of_ones_own_is_used(blurry):
+def test_a_custom_start_is_used(blurry):
     start = draw_start(blurry.shape, (3, 3), TINY, seed=5)
     expected = deblur(blurry, (3, 3), TINY, seed=5, device="cpu").losses
     assert isinstance(start, State)

@@ -32,7 +32,7 @@ def test_restores_a_synthetic_image_up_to_its_borders(size):
     assert gain > 3
 
 
-def test_the_turned_kernel_does_not_restore():
+def test_the_rotated_kernel_does_not_restore():
     kernel = hook(9, 9)
     blurry, sharp = blurred(kernel)
     right, wrong = (deconvolve(blurry, k) for k in (kernel, kernel[::-1, ::-1]))

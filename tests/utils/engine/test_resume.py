@@ -252,7 +252,7 @@ def interrupted(images, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("after", [1, 3, 7])
-def test_the_same_command_goes_on(images, interrupted, expected, after, capfd):
+def test_the_same_command_resumes(images, interrupted, expected, after, capfd):
     results = interrupted(after)
     assert (results / f"{NAME}_checkpoint.pth").exists()
     assert (results / f"{NAME}_x.png").exists() == (after >= 3)
@@ -284,7 +284,7 @@ def test_other_settings_than_the_checkpoints_are_named(images, interrupted, afte
     assert (results / f"{NAME}_checkpoint.pth").read_bytes() == checkpoint
 
 
-def test_overwrite_starts_anew(images, interrupted, expected, capfd):
+def test_overwrite_starts_over(images, interrupted, expected, capfd):
     results = interrupted(4, "--seed", 3)
     capfd.readouterr()
     assert selfdeblur_levin.main(options(images, results, "--overwrite")) == 0
@@ -293,7 +293,7 @@ def test_overwrite_starts_anew(images, interrupted, expected, capfd):
 
 
 @pytest.mark.parametrize("after", [1, 4])
-def test_an_interrupted_overwrite_goes_on_without_it(images, interrupted, tmp_path, after, capfd):
+def test_an_interrupted_overwrite_resumes_without_it(images, interrupted, tmp_path, after, capfd):
     assert selfdeblur_levin.main(options(images, tmp_path / "whole", "--seed", 3)) == 0
     assert selfdeblur_levin.main(options(images, tmp_path / "results")) == 0
     results = interrupted(after, "--overwrite", "--seed", 3)
@@ -316,7 +316,7 @@ def test_an_unreadable_checkpoint_is_set_aside(images, interrupted, expected, da
     assert results_of(results, NAME) == expected
 
 
-def test_a_checkpoint_comes_when_its_time_has(images, tmp_path, monkeypatch):
+def test_a_checkpoint_is_written_when_it_is_due(images, tmp_path, monkeypatch):
     import utils.runs.run
 
     written = []

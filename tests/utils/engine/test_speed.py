@@ -169,7 +169,7 @@ def test_benchmarks_name_a_wrong_number_of_threads(program):
     assert "--threads 0: must be 1 or more" in result.stderr
 
 
-def test_auto_goes_on_in_the_precision_that_was_begun(tmp_path):
+def test_auto_resumes_in_the_precision_of_the_start(tmp_path):
     """The same command resumes even where this processor would choose another."""
     command = ["selfdeblur_levin.py", "--data_path", "datasets/sample", "--save_path", tmp_path]
     command += ["--only", "im1_*", "--recipe", "quick", "--num_iter", "1", "--device", "cpu"]

@@ -260,7 +260,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path):
         load_image_network(path)
 
 
-def test_too_little_memory_is_told(tmp_path):
+def test_too_little_memory_is_reported(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4000, 4000, 3), np.uint8))
     limit = (
         "import resource, sys\nfrom utils.errors import DataError\n"
@@ -310,7 +310,7 @@ def test_networks_that_share_one_large_storage_are_loaded_soon(tmp_path):
 # Names.
 
 
-def test_nothing_in_a_name_can_tear_a_line():
+def test_nothing_in_a_name_can_break_a_line():
     assert printable("a\nb\x1b[2Jc\udcff\u202e") == r"a\nb\x1b[2Jc\udcff\u202e"
     assert printable("фото 1 é.png") == "фото 1 é.png"
 
@@ -375,7 +375,7 @@ def test_a_thousand_bad_images_are_each_named_once(tmp_path, run_script):
     assert len(result.stdout.splitlines()) == 2001
 
 
-def test_panels_of_the_closing_picture_are_small():
+def test_panels_of_the_overview_are_small():
     assert shrink(np.full((2000, 3000, 3), 0.5)).shape == (208, 312, 3)
     assert shrink(np.full((1, 3000), 0.5)) == pytest.approx(np.full((1, 312), 0.5))
     small = np.zeros((312, 40))
@@ -443,7 +443,7 @@ def test_a_bad_image_alone(name, tmp_path, run_script, assert_one_line):
     assert_one_line(result, 1, name, "; ")
 
 
-def test_wrong_paths_are_told_in_one_line(tmp_path, run_script, assert_one_line, capsys):
+def test_wrong_paths_are_reported_in_one_line(tmp_path, run_script, assert_one_line, capsys):
     result = run_script(
         "selfdeblur_ycbcr.py", "--data_path", tmp_path / "no\nimage.png", "--save_path", tmp_path
     )
@@ -487,7 +487,7 @@ def test_bad_networks_through_the_script(tmp_path, run_script):
     }  # fmt: skip
 
 
-def test_statistics_go_on_beside_bad_images(tmp_path, run_script):
+def test_statistics_continue_despite_bad_images(tmp_path, run_script):
     truths, mine = tmp_path / "gt", tmp_path / "levin/others/mine"
     truths.mkdir()
     mine.mkdir(parents=True)
@@ -504,8 +504,8 @@ def test_statistics_go_on_beside_bad_images(tmp_path, run_script):
     )
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "img=1 kernel=1: psnr=" in result.stdout
-    told = (result.stdout + result.stderr).splitlines()
+    lines = (result.stdout + result.stderr).splitlines()
     for number in range(2, 2 + len(bad)):
         name = f"im1_kernel{number}_img.png"
-        assert len([line for line in told if f"{name}: " in line and "; " in line]) == 1, told
-    assert any("im2.png: not an image" in line for line in told)
+        assert len([line for line in lines if f"{name}: " in line and "; " in line]) == 1, lines
+    assert any("im2.png: not an image" in line for line in lines)

@@ -80,7 +80,7 @@ def test_names_of_truths(tmp_path):
     assert find_truth(tmp_path / "im2_kernel2_img.png") is None
 
 
-def test_folders_are_listed_by_name_without_what_is_no_image(tmp_path):
+def test_folders_are_listed_by_name_without_other_files(tmp_path):
     for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()

@@ -71,7 +71,7 @@ def test_premultiplied_alpha_is_taken_out(tmp_path):
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
-def test_alpha_turns_with_the_image(tmp_path, compression):
+def test_alpha_is_rotated_with_the_image(tmp_path, compression):
     exif = Image.Exif()
     exif[274] = 6
     image = Image.fromarray(COLORS_ALPHA)
@@ -108,7 +108,7 @@ def test_alpha_turns_with_the_image(tmp_path, compression):
         ),
     ],
 )
-def test_what_nothing_reads_is_refused(tmp_path, stored, kind, fault):
+def test_unsupported_tiffs_are_refused(tmp_path, stored, kind, fault):
     tifffile.imwrite(tmp_path / "odd.tif", stored, **kind)
     with pytest.raises(DataError, match=rf"odd\.tif: a TIFF with .*{fault}.*; save it as PNG"):
         read_photograph(tmp_path / "odd.tif")

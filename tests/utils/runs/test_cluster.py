@@ -1,4 +1,4 @@
-"""Images on a Ray cluster: the same results as without it, whatever dies on the way."""
+"""Images on a Ray cluster: the same results as without it, whatever dies."""
 
 import functools
 import importlib.util
@@ -85,7 +85,7 @@ def finished(process):
     return process.returncode, output, errors
 
 
-def in_work(results):
+def in_progress(results):
     return list(results.glob("*_checkpoint.pth"))
 
 
@@ -131,12 +131,14 @@ def wait_until(condition, process):
 
 
 @needs_ray
-def test_a_node_dies_on_the_way_and_the_results_are_the_same(images, tmp_path, cluster, start):
+def test_a_node_dies_and_the_results_are_the_same(images, tmp_path, cluster, start):
     results, alone = tmp_path / "results", tmp_path / "alone"
     second = cluster.add_node(**NODE)
     process = start(*options(images, results, *LONG, "--ray", cluster.address))
-    # One core a node: two images in work are one on each.
-    wait_until(lambda: len(in_work(results)) == 2 == len(list(results.glob("*_x.png"))), process)
+    # One core per node, so two images are one on each.
+    wait_until(
+        lambda: len(in_progress(results)) == 2 == len(list(results.glob("*_x.png"))), process
+    )
     cluster.remove_node(second, allow_graceful=False)
     status, output, errors = finished(process)
     assert status == 0, errors
@@ -152,14 +154,12 @@ def test_a_node_dies_on_the_way_and_the_results_are_the_same(images, tmp_path, c
 
 
 @needs_ray
-def test_signals_end_the_tasks_and_a_ray_of_this_machine_alone_goes_on(
-    images, tmp_path, cluster, start
-):
+def test_signals_end_the_tasks_and_a_local_ray_resumes_them(images, tmp_path, cluster, start):
     results, alone = tmp_path / "results", tmp_path / "alone"
     more = (*LONG, "--only", "im1*")
     for number in (signal.SIGTERM, signal.SIGINT):
         process = start(*options(images, results, *more, "--ray", cluster.address))
-        wait_until(lambda: in_work(results) and workers(), process)
+        wait_until(lambda: in_progress(results) and workers(), process)
         process.send_signal(number)
         status, _, errors = finished(process)
         assert status == 128 + number
@@ -181,9 +181,7 @@ def test_signals_end_the_tasks_and_a_ray_of_this_machine_alone_goes_on(
 
 
 @needs_ray
-def test_what_is_wrong_with_an_image_is_named_and_the_others_go_on(
-    images, tmp_path, cluster, capfd
-):
+def test_a_fault_of_an_image_is_named_and_the_others_continue(images, tmp_path, cluster, capfd):
     (images / f"{NAMES[0]}.png").write_bytes(b"no image")
     put(images / "large_kernel5.png", picture(1500, 1500))
     arguments = options(images, tmp_path / "results", "--num_iter", 4, "--ray", cluster.address)
@@ -218,7 +216,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_image_starts_over(
 
 
 @needs_ray
-def test_what_a_script_starts_from_is_read_here(images, tmp_path, cluster, start):
+def test_files_that_a_script_starts_from_are_read_here(images, tmp_path, cluster, start):
     kernel = tmp_path / "kernel.png"
     put(kernel, np.full((5, 5), 0.5))
     common = (*options(images, tmp_path / "a"), "--only", "im1*", "--kernel_path", kernel)
@@ -302,7 +300,7 @@ def test_an_image_asks_for_its_share_of_a_gpu_and_the_code_travels(cluster, monk
 
 
 @needs_ray
-def test_an_address_where_no_cluster_is_is_named(images, tmp_path):
+def test_an_address_without_a_cluster_is_named(images, tmp_path):
     with pytest.raises(UsageError, match="--ray 127.0.0.1:1: no cluster"):
         selfdeblur_levin.main(options(images, tmp_path / "results", "--ray", "127.0.0.1:1"))
 
@@ -328,9 +326,7 @@ def test_a_wrong_command_is_named(images, tmp_path, arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_where_ray_is_not_installed_the_command_that_installs_it_is_told(
-    images, tmp_path, monkeypatch, capsys
-):
+def test_without_ray_the_command_that_installs_it_is_shown(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(utils.terminal.options.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as caught:
         selfdeblur_levin.main(options(images, tmp_path / "results", "--ray"))

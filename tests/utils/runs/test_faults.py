@@ -106,7 +106,7 @@ def test_twenty_kills_in_a_row_change_nothing(images, tmp_path, forks):
         locks = {f".{name}.lock" for name in names}
         for stale in locks:
             (results / stale).unlink(missing_ok=True)
-        # Every other kill comes after a checkpoint of its own.
+        # Every second kill comes after a new checkpoint.
         begun = time.time_ns()
         while not any(
             path.stat().st_mtime_ns > begun
@@ -214,18 +214,18 @@ def holder():
         process.communicate()
 
 
-def test_an_image_in_work_elsewhere_is_left_to_its_holder(images, tmp_path, holder, capfd):
+def test_an_image_in_progress_elsewhere_is_left_to_its_holder(images, tmp_path, holder, capfd):
     results = tmp_path / "results"
     results.mkdir()
     holder(results / f".{NAMES[0]}.lock")
     assert selfdeblur_levin.main(options(images, results)) == 0
     assert not (results / f"{NAMES[0]}_x.png").exists()
     output = capfd.readouterr().out
-    assert f"{NAMES[0]}  in work elsewhere" in output
+    assert f"{NAMES[0]}  in progress elsewhere" in output
     assert all((results / f"{name}_x.png").exists() for name in NAMES[1:])
 
 
-def test_an_image_whose_holder_dies_meanwhile_is_taken_over(images, tmp_path, holder, monkeypatch):
+def test_an_image_whose_holder_dies_is_taken_over(images, tmp_path, holder, monkeypatch):
     results = tmp_path / "results"
     results.mkdir()
     process = holder(results / f".{NAMES[0]}.lock")
@@ -254,7 +254,7 @@ def test_a_lock_dies_with_its_holder(tmp_path, holder):
     assert not lock.exists()
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capfd):
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, capfd):
     def acquire(lock, **others):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -398,12 +398,12 @@ def test_memory_that_runs_out_fails_one_image(images, tmp_path, monkeypatch, cap
     assert output.count("failed: ") == 1
 
 
-def test_other_faults_are_not_taken_for_want_of_memory():
+def test_other_faults_are_not_mistaken_for_lack_of_memory():
     assert not out_of_memory(RuntimeError("shape mismatch"))
     assert not out_of_memory(ValueError("can't allocate memory"))
 
 
-def test_an_image_that_does_not_fit_is_refused_before_it_is_begun(images, tmp_path):
+def test_an_image_that_does_not_fit_into_memory_is_refused_before_it_starts(images, tmp_path):
     put(images / "large_kernel5.png", picture(1500, 1500))
     limit = (3_000_000_000, 3_000_000_000)
     status, output, errors = finished(
@@ -416,7 +416,7 @@ def test_an_image_that_does_not_fit_is_refused_before_it_is_begun(images, tmp_pa
     assert f"{NAMES[0]}: 1 iterations in" in errors
 
 
-def test_the_estimate_holds():
+def test_the_estimate_of_memory_holds():
     """The real peak of an image lies about at the estimate."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         measured = pool.apply(peak, (200, QUICK.channels))
@@ -450,12 +450,12 @@ def groups(tmp_path, monkeypatch):
     return limit
 
 
-def test_the_memory_at_hand_is_the_machines(groups):
+def test_free_memory_is_the_machines(groups):
     assert bytes_free() == 8_000_000 * 1024
 
 
 @pytest.mark.parametrize("folder", ["slurm/job", "slurm", ""])
-def test_the_memory_at_hand_is_that_of_every_group_around(groups, folder):
+def test_free_memory_is_limited_by_every_group_around(groups, folder):
     groups(
         "0::/slurm/job\n", folder,
         memory_max="5000000\n", memory_current="4000000\n",
@@ -478,7 +478,7 @@ def test_groups_of_the_first_version_count(groups):
     assert bytes_free() == 1_000_000
 
 
-def test_where_the_system_does_not_tell_nothing_is_refused(monkeypatch):
+def test_nothing_is_refused_if_the_free_memory_is_unknown(monkeypatch):
     monkeypatch.setattr(utils.engine.memory, "MEMINFO", Path("/nowhere"))
     assert bytes_free() is None
     check_memory(10**18)

@@ -81,7 +81,7 @@ def start(tmp_path):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_stage_of_ones_own_survives_kills(start, tmp_path, workers):
+def test_a_custom_stage_survives_kills(start, tmp_path, workers):
     whole = start(tmp_path / "whole")
     assert whole.wait(120) == 0
 

@@ -1,4 +1,4 @@
-"""Images side by side in processes of this machine: the same results, whatever dies on the way."""
+"""Images side by side in processes of this machine: the same results, whatever dies."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def test_side_by_side_gives_the_bits_of_one_after_the_other(images, expected, tm
     assert "\x1b" not in errors
 
 
-def test_workers_are_as_many_as_cores_and_images(images):
+def test_there_are_as_many_workers_as_cores_and_images(images):
     from utils.engine.methods import LEVIN, blind_methods
     from utils.terminal.options import parse_options
 
@@ -77,7 +77,7 @@ def test_workers_are_as_many_as_cores_and_images(images):
     assert workers("--workers", "1") == (1, 1)
 
 
-def test_an_image_that_fails_in_a_worker_is_named_and_the_others_go_on(images, tmp_path, capfd):
+def test_an_image_that_fails_in_a_worker_is_named_and_the_others_continue(images, tmp_path, capfd):
     (tmp_path / "images").mkdir()
     for name in NAMES:
         (tmp_path / "images" / f"{name}.png").write_bytes((images / f"{name}.png").read_bytes())
@@ -123,7 +123,7 @@ def wait_until(condition, process):
         time.sleep(0.02)
 
 
-def test_signals_keep_the_iteration_at_hand_and_killed_workers_are_replaced(
+def test_signals_keep_the_current_iteration_and_killed_workers_are_replaced(
     images, start, tmp_path
 ):
     short = ("--num_iter", 30, "--only", "im[12]*", "--checkpoint_seconds", 0, *TWO)
