@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         data_path="datasets/lai/uniform_ycbcr",
         save_path="results/lai/uniform",
         methods=blind_methods(LAI),
-        where_to_get="datasets/README.md tells where Lai's images come from and what prepares them",
+        where_to_get="datasets/README.md says where to get Lai's images and how to prepare them",
         add_options=add_options,
     )
     if given.no_rescue:

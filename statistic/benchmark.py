@@ -1,4 +1,4 @@
-"""A benchmark as it is scored: where its files lie, and the figures published for it."""
+"""A benchmark to score: where its files are, and its published figures."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -61,7 +61,7 @@ def parse_options(arguments: list[str], description: str) -> ScoringOptions:
     add("--save_aligned", action="store_true", help="write each method's aligned/ images")
     options = ScoringOptions(**vars(parser.parse_args(arguments)))
     if not 0 <= options.maxshift <= BORDER:
-        parser.error(f"--maxshift {options.maxshift}: must lie between 0 and {BORDER}")
+        parser.error(f"--maxshift {options.maxshift}: must be from 0 to {BORDER}")
     if options.workers < 1:
         parser.error(f"--jobs {options.workers}: must be 1 or more")
     return options
@@ -75,7 +75,7 @@ def evaluate(options: ScoringOptions, benchmark: Benchmark) -> Statistics:
     a method that is asked for does not exist.
     """
     for folder in find_misnamed(benchmark, options.results):
-        say(f"{folder}: passed over, for no image in it is named like {benchmark.images[0].name}")
+        say(f"{folder}: skipped, since no image in it is named like {benchmark.images[0].name}")
     methods = find_methods(benchmark, options.results)
     files = find_image_files(benchmark, options.results, options.truths)
     blurry = [method] if (method := blurry_method(benchmark, files)) else []
@@ -147,7 +147,7 @@ def report(statistics: Statistics, results: Path, plots: Sequence[Plot]) -> int:
     Tables and plots go to ``statistics/NAME`` in the results folder, NAME being the benchmark's;
     for the report see `statistic.report.page.report_folder`. Each of `plots` draws one plot into a
     folder and returns its SVG file. The exit status that is returned is 1 if an image could not
-    be scored although its file is there, else 0.
+    be scored although its file exists, else 0.
     """
     images = {image.name: image for image in statistics.benchmark.images}
     for method in statistics.methods:

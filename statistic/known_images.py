@@ -58,7 +58,7 @@ def restore_known(
 
     Each image NAME gets the files ``NAME.png`` and ``NAME.json`` in `folder`, the latter a record
     of what the former was made from. If that has changed since, the image is made again. Images
-    without truth or kernel are passed over. Returns, by the image's name, why one could not be
+    without truth or kernel are skipped. Returns, by the image's name, why one could not be
     restored.
     """
     jobs = [

@@ -182,7 +182,7 @@ def _first(folders: list[Path], name: str) -> Path | None:
 
 
 def _folders(benchmark: Benchmark, results: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:  # results must not be left out without a word
+    def fail(error: OSError) -> None:  # results must not be left out silently
         raise error
 
     for top in sorted(filter(Path.is_dir, results.glob(f"{benchmark.name}*"))):

@@ -53,7 +53,7 @@ def format_csv(statistics: Statistics) -> str:
 
 
 def as_json(statistics: Statistics, folder: Path) -> dict[str, Any]:
-    """Put all statistics into a form that JSON can hold; None stands for what is unknown.
+    """Convert all statistics to values for JSON; unknown ones are None.
 
     Paths become relative to `folder`, where the JSON file will lie.
     """

@@ -75,7 +75,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, output_padding: tuple[int, int])
 
 
 def filter_gradient_is_slow(x: Tensor) -> bool:
-    """Tell whether oneDNN is slow at the filters' gradient (in bfloat16 this was not measured)."""
+    """Whether oneDNN is slow at the filters' gradient (in bfloat16 this was not measured)."""
     return (
         x.device.type == "cpu"
         and torch.backends.cpu.get_cpu_capability() == "AVX2"
@@ -143,7 +143,7 @@ def filter_gradient(x: Tensor, grad: Tensor, stride: int) -> Tensor:
         part = grad[top : top + length]
         rows = part.shape[0]
         part = part.flatten(0, 1)
-        # With a stride of 2, filter rows 0 and 2 meet every other row of the map, 1 the others.
+        # With a stride of 2, filter rows 0 and 2 see every other row of the map, row 1 the rest.
         for phase in range(stride):
             met = x[stride * top + phase : stride * (top + rows - 1) + 3 : stride]
             neighbours = torch.cat(

@@ -206,7 +206,7 @@ def find_kernel_size(saved: SavedNetwork, requested: tuple[int, int] | None) -> 
 
 
 def fill(network: SkipNetwork | KernelNetwork, saved: SavedNetwork) -> None:
-    """Put a file's tensors into a network, after checking every key, shape and type."""
+    """Load a file's tensors into a network, after checking every key, shape and type."""
     kind = "Gk" if isinstance(network, KernelNetwork) else "Gx"
     wanted = network.state_dict()
     keys = released_keys(network) if saved.released else {key: key for key in wanted}

@@ -208,7 +208,7 @@ class NetworkUnpickler(pickle._Unpickler):
         match pid:
             case ("module", Global() as cls, _source_file, _source):
                 return cls
-            # In the older format the last says of which storage this is a part: of none.
+            # In the older format the last one names the storage that this is a view of: none.
             case ("storage", Global(kind), str(key), str(), int(count), *part) if (
                 kind in STORAGES and part in ([], [None]) and len(key) <= 40 and key.isalnum()
             ):
@@ -221,7 +221,7 @@ class NetworkUnpickler(pickle._Unpickler):
         raise RefusedPickle("refused: has a reference that is neither to a storage nor to a module")
 
     def load_reduce(self) -> None:
-        """Put on the stack what a call would have made."""
+        """Push what a call would have returned."""
         arguments, function = self.stack.pop(), self.stack.pop()
         match function.name if isinstance(function, Global) else None, arguments:
             case "collections.OrderedDict", ():
@@ -258,7 +258,7 @@ class NetworkUnpickler(pickle._Unpickler):
         self.set_items(self.pop_mark())
 
     def set_items(self, items: list[Any]) -> None:
-        """Put keys and values, by turns, into the dictionary on the stack."""
+        """Add alternating keys and values to the dictionary on the stack."""
         table = self.stack[-1]
         if not isinstance(table, dict):
             raise TypeError(f"cannot put items into a {type(table).__name__}")

@@ -126,7 +126,7 @@ def _check_addresses(value: Any, folder: str) -> None:
 def _parts(folder: Path) -> Iterator[dict[str, Any]]:
     """The parts of all benchmarks that were scored so far.
 
-    Whatever cannot be shown is passed over; it comes back when its benchmark is scored again.
+    Whatever cannot be shown is skipped; it comes back when its benchmark is scored again.
     """
     for file in sorted(folder.glob("*/part.json")):
         try:

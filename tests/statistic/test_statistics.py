@@ -201,7 +201,7 @@ def test_images_of_any_format_are_found_and_others_reported(small, capsys):
     for method in ("upper", "bmp"):
         assert scores[method, NAMES[0]]["psnr"] == scores["zuo", NAMES[0]]["psnr"]
         assert (folder / method / "aligned/im1_kernel1_img.png").exists()
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
     assert line.startswith("results/levin/others/misnamed:") and "im1_kernel1_img" in line
 
 
