@@ -22,12 +22,12 @@ def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 255, 512], help="of images")
     parser.add_argument("--kernels", type=int, nargs="+", default=[3, 5, 7, 11, 27, 51])
-    options = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     print(f"{describe_machine(torch.device('cpu'))}\n")
     print("| image / kernel | direct, ms | Fourier, ms | ratio | largest difference |")
     print("| --- | --- | --- | --- | --- |")
-    for size in options.sizes:
-        for width in options.kernels:
+    for size in given.sizes:
+        for width in given.kernels:
             sharp = torch.rand(1, 1, size + width - 1, size + width - 1, requires_grad=True)
             kernel = torch.rand(1, 1, width, width)
             kernel = (kernel / kernel.sum()).requires_grad_()

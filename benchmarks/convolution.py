@@ -26,16 +26,16 @@ def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--size", type=int, default=265, help="of Gx's output (%(default)s)")
     parser.add_argument("--threads", type=int, help="of the CPU (as many as there are cores)")
-    options = parser.parse_args(arguments)
-    if options.size < 16:
-        raise UsageError(f"--size {options.size}: must be 16 or more")
-    use_threads(options.threads)
-    half, quarter = (options.size + 1) // 2, (options.size + 3) // 4
+    given = parser.parse_args(arguments)
+    if given.size < 16:
+        raise UsageError(f"--size {given.size}: must be 16 or more")
+    use_threads(given.threads)
+    half, quarter = (given.size + 1) // 2, (given.size + 3) // 4
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"{describe_machine(torch.device('cpu'))}; {capability}\n")
     print("| convolution | PyTorch, ms | products, ms | ratio | errors, relative |")
     print("| --- | --- | --- | --- | --- |")
-    compare("16 to 128, onto the full size", 16, options.size + 2)
+    compare("16 to 128, onto the full size", 16, given.size + 2)
     compare("128 to 128, onto half the size", 128, half + 2)
     compare("128 to 128, halving to a quarter", 128, half + 2, stride=2)
     compare("128 to 128, onto a quarter", 128, quarter + 2)

@@ -30,20 +30,20 @@ def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--data_path", type=Path, default=Path("datasets/levin"))
     parser.add_argument("--weight", type=float, default=WEIGHT, help="of the data term")
-    options = parser.parse_args(arguments)
-    if not 0 < options.weight < np.inf:
-        raise UsageError(f"--weight {options.weight:g}: give a positive number")
-    if not (options.data_path / "gt").is_dir():
-        raise DataError(f"{options.data_path}: no folder gt in it; give Levin's by --data_path")
+    given = parser.parse_args(arguments)
+    if not 0 < given.weight < np.inf:
+        raise UsageError(f"--weight {given.weight:g}: give a positive number")
+    if not (given.data_path / "gt").is_dir():
+        raise DataError(f"{given.data_path}: no folder gt in it; give Levin's by --data_path")
 
     scores, seconds = [], []
     for name in tqdm(LEVIN.images, leave=False):
-        truth = read_gray(options.data_path / LEVIN.truth_folder / f"{truth_name(name)}.png")
-        blurry = read_gray(options.data_path / f"{name}.png")
-        kernel_file = options.data_path / LEVIN.kernel_folder / f"{true_kernel_name(name)}.png"
+        truth = read_gray(given.data_path / LEVIN.truth_folder / f"{truth_name(name)}.png")
+        blurry = read_gray(given.data_path / f"{name}.png")
+        kernel_file = given.data_path / LEVIN.kernel_folder / f"{true_kernel_name(name)}.png"
         kernel = orient_kernel(read_kernel(kernel_file), truth, blurry)
         start = time.perf_counter()
-        restored = deconvolve(blurry, kernel, options.weight)
+        restored = deconvolve(blurry, kernel, given.weight)
         seconds.append(time.perf_counter() - start)
         scores.append(comp_upto_shift(to_uint8(restored) / 255, truth)[:2])
         tqdm.write(f"{name}: psnr={scores[-1][0]:.4f} ssim={scores[-1][1]:.4f}")

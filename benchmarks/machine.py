@@ -16,11 +16,11 @@ from utils.engine.precision import choose_precision
 from utils.errors import UsageError
 
 
-def chosen(options: argparse.Namespace) -> tuple[torch.device, str]:
+def chosen(given: argparse.Namespace) -> tuple[torch.device, str]:
     """Find the device and the precision that ``--device`` and ``--precision`` name."""
     try:
-        device = choose_device(options.device)
-        return device, choose_precision(options.precision, device)
+        device = choose_device(given.device)
+        return device, choose_precision(given.precision, device)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -45,10 +45,10 @@ def resident() -> int:
 def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 384], help="in pixels")
-    options = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     for channels in (LEVIN.channels, QUICK.channels):
         peaks, units = [], []
-        for size in options.sizes:
+        for size in given.sizes:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 peaks.append(pool.apply(peak, (size, channels)))
             units.append((size + KERNEL - 1) ** 2 * channels)

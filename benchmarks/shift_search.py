@@ -50,14 +50,14 @@ def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--sizes", nargs="+", default=["255x255", "1024x768"], metavar="HxW")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each search (default 3)")
-    options = parser.parse_args(arguments)
-    if options.repeats < 1:
-        raise UsageError(f"--repeats {options.repeats}: give 1 or more")
-    sizes = [_parse_size(size) for size in options.sizes]
+    given = parser.parse_args(arguments)
+    if given.repeats < 1:
+        raise UsageError(f"--repeats {given.repeats}: give 1 or more")
+    sizes = [_parse_size(size) for size in given.sizes]
 
     print(f"{'size':>10} {'fast':>10} {'direct':>10} {'ratio':>8} {'whole call':>11}")
     for height, width in sizes:
-        fast, direct, whole = _measure(height, width, options.repeats)
+        fast, direct, whole = _measure(height, width, given.repeats)
         print(
             f"{f'{height}x{width}':>10} {fast:8.4f} s {direct:8.2f} s {direct / fast:7.0f}x"
             f" {whole:9.4f} s"

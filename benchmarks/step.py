@@ -40,20 +40,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--threads", type=int, help="of the CPU (as many as there are cores)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours (auto)")
-    options = parser.parse_args(arguments)
-    use_threads(options.threads)
-    device, precision = chosen(options)
-    cases = [parse_case(case) for case in options.cases]
+    given = parser.parse_args(arguments)
+    use_threads(given.threads)
+    device, precision = chosen(given)
+    cases = [parse_case(case) for case in given.cases]
 
     print(f"{describe_machine(device)}; ours in {precision}\n")
     print("| image / kernel | baseline, s | ours, s | ratio | baseline, GB | ours, GB | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, case in zip(options.cases, cases, strict=True):
+    for name, case in zip(given.cases, cases, strict=True):
         seconds = {"baseline": [], "ours": []}
         memory = {"baseline": [], "ours": []}
-        for _ in range(options.rounds):
+        for _ in range(given.rounds):
             for which in seconds:
-                turn = (which, *case, str(device), precision, options.iterations)
+                turn = (which, *case, str(device), precision, given.iterations)
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     durations, peak = pool.apply(run_turn, (torch.get_num_threads(), *turn))
                 seconds[which] += durations

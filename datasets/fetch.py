@@ -129,13 +129,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--base_url", default=BASE_URL, metavar="URL", help="a mirror with folders levin and real"
     )
-    options = parser.parse_args(arguments)
-    if not options.base_url.startswith(("http://", "https://")):
-        raise UsageError(f"--base_url {options.base_url}: must start with http:// or https://")
-    folder = options.save_path or Path("datasets") / options.name
+    given = parser.parse_args(arguments)
+    if not given.base_url.startswith(("http://", "https://")):
+        raise UsageError(f"--base_url {given.base_url}: must start with http:// or https://")
+    folder = given.save_path or Path("datasets") / given.name
 
-    new = fetch(options.name, folder, options.base_url)
-    count = len(read_sums(options.name))
+    new = fetch(given.name, folder, given.base_url)
+    count = len(read_sums(given.name))
     print(printable(f"{folder} is complete: {count} files, {new} of them new"))
     return 0
 

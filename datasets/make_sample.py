@@ -78,10 +78,10 @@ def main(arguments: list[str]) -> int:
     parser = Parser(__doc__)
     folder, help = Path("datasets/sample"), "where to write (%(default)s)"
     parser.add_argument("--save_path", type=Path, default=folder, metavar="FOLDER", help=help)
-    options = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     for sample in SAMPLES:
-        make_sample(sample, options.save_path)
-    print(printable(f"{len(SAMPLES)} images with truth and kernel are in {options.save_path}"))
+        make_sample(sample, given.save_path)
+    print(printable(f"{len(SAMPLES)} images with truth and kernel are in {given.save_path}"))
     return 0
 
 

@@ -199,30 +199,30 @@ def main(arguments: list[str]) -> int:
     gain = "light of a white pixel before the blur (%(default)s)"
     add("--saturation", type=real(1, 100), default=1.0, metavar="GAIN", help=gain)
     add("--seed", type=integer(0), default=0, metavar="N", help="random seed (%(default)s)")
-    options = parser.parse_args(arguments)
-    known = list(LAYOUTS[options.layout].kernel_sizes.values())
-    number = options.num_kernels or len(known)
-    if number > len(known) and not options.kernel_size:
+    given = parser.parse_args(arguments)
+    known = list(LAYOUTS[given.layout].kernel_sizes.values())
+    number = given.num_kernels or len(known)
+    if number > len(known) and not given.kernel_size:
         parser.error(
-            f"--num_kernels {number}: {options.layout} has sizes for {len(known)}; give more with "
+            f"--num_kernels {number}: {given.layout} has sizes for {len(known)}; give more with "
             "--kernel_size"
         )
     settings = Settings(
-        layout=options.layout,
-        kernel_sizes=[options.kernel_size or (side, side) for side in (known * number)[:number]],
-        crop_size=options.crop_size,
-        noise=options.noise,
-        saturation=options.saturation,
-        seed=options.seed,
+        layout=given.layout,
+        kernel_sizes=[given.kernel_size or (side, side) for side in (known * number)[:number]],
+        crop_size=given.crop_size,
+        noise=given.noise,
+        saturation=given.saturation,
+        seed=given.seed,
     )
-    folder = options.save_path or Path(f"datasets/synthetic_{settings.layout}")
-    sources = list_sharp(options.data_path)
+    folder = given.save_path or Path(f"datasets/synthetic_{settings.layout}")
+    sources = list_sharp(given.data_path)
     make_benchmark(settings, sources, folder)
 
     images = folder / LAYOUTS[settings.layout].blurry_folder
     command = f"python selfdeblur_{settings.layout}.py --data_path {images}"
-    if options.kernel_size:
-        command += " --kernel_size {} {}".format(*options.kernel_size)
+    if given.kernel_size:
+        command += " --kernel_size {} {}".format(*given.kernel_size)
     count = f"{len(sources) * len(settings.kernel_sizes)} images are in {folder}"
     print(printable(f"{count}; restore them with: {command}"))
     return 0

@@ -50,17 +50,17 @@ def main(arguments: list[str]) -> int:
     help = "where to write (%(default)s)"
     folder = Path("datasets/lai")
     add("--save_path", type=Path, default=folder, metavar="FOLDER", help=help)
-    options = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
 
-    check_release(options.data_path)
+    check_release(given.data_path)
     for truth in LAI.truths:
         file = Path(LAI.truth_folder, f"{truth}.png")
-        write_new(options.save_path / file, read_bounded(options.data_path / file, MAX_BYTES))
+        write_new(given.save_path / file, read_bounded(given.data_path / file, MAX_BYTES))
     for name in tqdm(LAI.images, desc="luminance", unit="image", dynamic_ncols=True):
-        color = read_color(options.data_path / LAI.color_folder / f"{name}.png")
-        target = options.save_path / LAI.blurry_folder / f"{name}.png"
+        color = read_color(given.data_path / LAI.color_folder / f"{name}.png")
+        target = given.save_path / LAI.blurry_folder / f"{name}.png"
         write_new(target, encode_png(LAI.luma.luminance(color)))
-    done = f"{len(LAI.images)} images and {len(LAI.truths)} truths are in {options.save_path}"
+    done = f"{len(LAI.images)} images and {len(LAI.truths)} truths are in {given.save_path}"
     print(printable(done))
     return 0
 

@@ -83,17 +83,17 @@ def main(arguments: list[str]) -> int:
     help = "where to write (%(default)s)"
     folder = Path("datasets/levin")
     add("--save_path", type=Path, default=folder, metavar="FOLDER", help=help)
-    options = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
 
     paths = {
-        (truth, number): options.data_path / release_name(image, number)
+        (truth, number): given.data_path / release_name(image, number)
         for image, truth in enumerate(LEVIN.truths, 1)
         for number in LEVIN.kernel_sizes
     }
     missing = [path.name for path in paths.values() if not path.is_file()]
     if missing:
         raise DataError(
-            f"{options.data_path}: lacks {len(missing)} of Levin's {len(paths)} files, "
+            f"{given.data_path}: lacks {len(missing)} of Levin's {len(paths)} files, "
             f"the first of them {missing[0]}"
         )
 
@@ -106,17 +106,17 @@ def main(arguments: list[str]) -> int:
             say(f"{path}: x differs from that of an earlier file, which is used")
         if not np.array_equal(kernels.setdefault(number, kernel), kernel):
             say(f"{path}: f differs from that of an earlier file, which is used")
-        file = options.save_path / f"{LEVIN.image_name(truth, number)}.png"
+        file = given.save_path / f"{LEVIN.image_name(truth, number)}.png"
         write_new(file, encode_png(blurry))
 
     for truth, sharp in truths.items():
-        file = options.save_path / LEVIN.truth_folder / f"{truth}.png"
+        file = given.save_path / LEVIN.truth_folder / f"{truth}.png"
         write_new(file, encode_png(sharp))
     for number, kernel in kernels.items():
-        file = options.save_path / LEVIN.kernel_folder / f"{LEVIN.kernel_name(number)}.png"
+        file = given.save_path / LEVIN.kernel_folder / f"{LEVIN.kernel_name(number)}.png"
         write_new(file, encode_png(scale_kernel(kernel)))
     counts = f"{len(paths)} images, {len(truths)} truths and {len(kernels)} kernels"
-    print(printable(f"{counts} are in {options.save_path}"))
+    print(printable(f"{counts} are in {given.save_path}"))
     return 0
 
 

@@ -25,7 +25,7 @@ from statistic.tables import as_json, format_csv, format_markdown, format_text
 from utils.errors import printable
 from utils.images.files import write_json, write_whole
 from utils.runs.parallel import in_parallel
-from utils.terminal.program import Parser
+from utils.terminal.program import Parser, integer
 from utils.terminal.progress import image_bar, say
 
 Plot = Callable[[Path, Statistics], Path | None]
@@ -50,21 +50,16 @@ def parse_options(arguments: list[str], description: str) -> ScoringOptions:
 
     add = parser.add_argument
     folder: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
-    number: dict[str, Any] = {"type": int, "metavar": "N"}
     add("--results_path", dest="results", default=Path("results"), **folder, help="(results)")
     add("--gt_path", dest="truths", **folder, help="sharp images, instead of the default folders")
     names = "score only these; * matches anything"
     add("--methods", nargs="+", default=[], metavar="NAME", help=names)
     shifts = f"shift by up to N pixels, 0 to {BORDER} ({MAXSHIFT}; 5 at the time of the paper)"
-    add("--maxshift", default=MAXSHIFT, **number, help=shifts)
-    add("--jobs", dest="workers", default=cores, **number, help=f"processes (one a core: {cores})")
+    add("--maxshift", type=integer(0, BORDER), default=MAXSHIFT, metavar="N", help=shifts)
+    processes = f"processes (one per core: {cores})"
+    add("--jobs", type=integer(1), dest="workers", default=cores, metavar="N", help=processes)
     add("--save_aligned", action="store_true", help="write each method's aligned/ images")
-    options = ScoringOptions(**vars(parser.parse_args(arguments)))
-    if not 0 <= options.maxshift <= BORDER:
-        parser.error(f"--maxshift {options.maxshift}: must be from 0 to {BORDER}")
-    if options.workers < 1:
-        parser.error(f"--jobs {options.workers}: must be 1 or more")
-    return options
+    return ScoringOptions(**vars(parser.parse_args(arguments)))
 
 
 def evaluate(options: ScoringOptions, benchmark: Benchmark) -> Statistics:

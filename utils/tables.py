@@ -1,4 +1,7 @@
-"""Tables as aligned text for the terminal and as Markdown."""
+"""Tables as aligned text for the terminal and as Markdown, with every cell escaped.
+
+tabulate would do the aligning, but escapes neither control sequences nor Markdown.
+"""
 
 from collections.abc import Callable, Sequence
 

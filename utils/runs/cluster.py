@@ -127,11 +127,11 @@ class Cluster(Pool):
 
 def connect(address: str) -> None:
     """Connect this process to a Ray cluster, or raise a UsageError."""
-    options: dict[str, Any] = {}
+    local: dict[str, Any] = {}
     if address == LOCAL:
         # Ray replaces the loopback address by the network's, and then listens on all of them.
         services.resolve_ip_for_localhost = lambda host: host
-        options = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     host, colon, port = address.rpartition(":")
     try:
         if colon:  # Ray would try for minutes
@@ -142,7 +142,7 @@ def connect(address: str) -> None:
             runtime_env={"py_modules": [str(ROOT / package) for package in SENT]},
             logging_level=logging.CRITICAL,
             log_to_driver=False,
-            **options,
+            **local,
         )
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has replaced the handler
     except (OSError, ValueError, OverflowError, RuntimeError) as error:

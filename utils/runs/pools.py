@@ -1,6 +1,7 @@
 """Where images are restored: in this process, or side by side in processes of this machine.
 
-`utils.runs.cluster.Cluster` is a third place.
+`utils.runs.cluster.Cluster` is a third place. The processes are our own since those of
+concurrent.futures return nothing before the end, and all fail when one of them is killed.
 """
 
 import copy
@@ -120,12 +121,9 @@ def restore_image(
             last_step = time.monotonic()
 
     def save(restoration: "Restoration", records: list[dict[str, Any]]) -> None:
-        networks = {
-            name: network and copy.deepcopy(network).cpu()
-            for name in ("gx", "gk")
-            for network in [getattr(restoration, name)]
-        }
-        report("on_save", replace(restoration, **networks), copy.deepcopy(records))
+        gx, gk = copy.deepcopy((restoration.gx, restoration.gk))
+        copied = replace(restoration, gx=gx and gx.cpu(), gk=gk and gk.cpu())
+        report("on_save", copied, copy.deepcopy(records))
 
     def checkpoint_due() -> bool:
         return stopped() or time.monotonic() - last_checkpoint >= options.checkpoint_seconds

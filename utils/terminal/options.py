@@ -207,10 +207,9 @@ def find_images(paths: list[Path], only: str | None, where_to_get: str) -> list[
             images += found
         elif path.is_file():
             images.append(path)
-        elif path.exists():
-            raise DataError(f"{path}: neither a file nor a folder; {where_to_get}")
         else:
-            raise DataError(f"{path}: no such folder or file; {where_to_get}")
+            fault = "neither a file nor a folder" if path.exists() else "no such folder or file"
+            raise DataError(f"{path}: {fault}; {where_to_get}")
     if only is not None:
         matching = [
             path

@@ -35,18 +35,18 @@ def image_bar(total: int) -> tqdm:
     return tqdm(total=total, desc="images", unit="image", dynamic_ncols=True, disable=hidden)
 
 
-def make_bar(state: str, **options: Any) -> tqdm:
+def make_bar(state: str, **arguments: Any) -> tqdm:
     """Make a bar followed by `state`, or in a file, `state` every `SECONDS_BETWEEN_LINES`."""
     if sys.stderr.isatty():
         state = "{percentage:3.0f}%|{bar}| " + state
-        return tqdm(bar_format=state, dynamic_ncols=True, leave=False, **options)
+        return tqdm(bar_format=state, dynamic_ncols=True, leave=False, **arguments)
     return tqdm(
         bar_format=state,
         file=Lines(sys.stderr),
         mininterval=SECONDS_BETWEEN_LINES,
         leave=False,
         position=0,  # else tqdm moves the cursor from bar to bar
-        **options,
+        **arguments,
     )
 
 
