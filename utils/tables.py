@@ -1,6 +1,6 @@
 """Tables as aligned text for the terminal and as Markdown, with every cell escaped.
 
-tabulate would do the aligning, but escapes neither control sequences nor Markdown.
+A library such as tabulate would align them, but pass control sequences on to the terminal.
 """
 
 from collections.abc import Callable, Sequence
