@@ -55,7 +55,7 @@ def test_kernels_sum_to_one(tmp_path):
 
 def test_a_black_kernel_is_refused(tmp_path):
     write_png(tmp_path / "k.png", np.zeros((5, 5)))
-    with pytest.raises(DataError, match="k.png: black"):
+    with pytest.raises(DataError, match="k.png: all black"):
         read_kernel(tmp_path / "k.png")
 
 
