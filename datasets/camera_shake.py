@@ -3,6 +3,11 @@
 The particle has inertia, is perturbed at random, jerked now and then, and pulled back to its
 start: a Markov process after Boracchi and Foi (2012). Times are in units of the exposure. Lengths
 have no unit, since the path is scaled to the kernel at the end.
+
+References
+----------
+.. [1] G. Boracchi and A. Foi, "Modeling the performance of image restoration from motion blur",
+   IEEE Transactions on Image Processing 21(8), 2012.
 """
 
 import numpy as np
@@ -20,22 +25,9 @@ JERK_SIZE = 1.5
 
 
 def shake_path(rng: np.random.Generator) -> np.ndarray:
-    """Draw the path of a point's image while the shutter is open.
+    """Draw the path of a point's image while the shutter is open, as a (STEPS, 2) float64 array.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        The source of randomness.
-
-    Returns
-    -------
-    (STEPS, 2) float64 array
-        Rows and columns at equal intervals of time, in arbitrary units, relative to their mean.
-
-    References
-    ----------
-    G. Boracchi and A. Foi, "Modeling the performance of image restoration from motion blur",
-    IEEE Transactions on Image Processing 21(8), 2012.
+    Rows and columns are at equal intervals of time, in arbitrary units, relative to their mean.
     """
     dt = 1 / STEPS
     inertia = rng.uniform(*INERTIA_RANGE)
@@ -62,7 +54,7 @@ def camera_shake(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         Height and width in pixels, odd and at least `SMALLEST_SIZE`. The path is enlarged until it
         comes within a pixel of the border.
     rng : numpy.random.Generator
-        The source of randomness.
+        Source of the path.
 
     Returns
     -------

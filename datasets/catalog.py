@@ -185,18 +185,10 @@ def true_kernel_name(name: str) -> str | None:
 
 
 def find_truth(path: str | Path) -> Path | None:
-    """Find the sharp image that a blurry image was made from.
+    """Find the sharp image that a blurry image's file was made from, if it is there.
 
-    Parameters
-    ----------
-    path : str or Path
-        The blurry image's file.
-
-    Returns
-    -------
-    Path or None
-        The file with the name of `truth_name` in ``gt/`` beside the blurry image or, as in Lai's
-        data set, in ``ground_truth/`` beside its folder; None if there is none.
+    It has the name of `truth_name`, and lies in ``gt/`` in the same folder or, as in Lai's data
+    set, in ``ground_truth/`` beside that folder.
     """
     folder, name = Path(path).parent, truth_name(Path(path).stem)
     beside = folder.absolute().parent
@@ -218,9 +210,9 @@ def find_kernel(name: str, path: str | Path) -> Path:
     Returns
     -------
     Path
-        The first that exists of ``NAME_k.png`` and, as true kernels are called, ``kernel5.png``
-        or ``kernel_01.png``, each of them in the folder, in ``gt/`` or ``kernel/`` inside it, and
-        in ``kernel/`` beside it. The suffix may be that of any image format.
+        The first that exists of ``NAME_k.png`` and the true kernel's ``kernel5.png`` or
+        ``kernel_01.png``, each of them in the folder, in ``gt/`` or ``kernel/`` inside it, and in
+        ``kernel/`` beside it. The suffix may be that of any image format.
 
     Raises
     ------

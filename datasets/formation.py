@@ -9,19 +9,9 @@ BRIGHT = 0.9  # where saturation begins
 
 
 def as_stored(kernel: np.ndarray) -> np.ndarray:
-    """Round a kernel to the values that an 8-bit file of it has.
+    """Round a non-negative kernel to the values of its 8-bit file, and normalise it to sum 1.
 
-    The kernel's file then is exactly the kernel that the blurry image is made with.
-
-    Parameters
-    ----------
-    kernel : (kh, kw) float array
-        Non-negative, not zero everywhere.
-
-    Returns
-    -------
-    (kh, kw) float64 array
-        Multiples of 1/255 of the largest entry, normalised to sum 1.
+    The file then is exactly the kernel that the blurry image is made with.
     """
     levels = np.rint(kernel / kernel.max() * 255)
     return levels / levels.sum()
@@ -33,9 +23,9 @@ def blur(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     sharp : (H + kh - 1, W + kw - 1) or (H + kh - 1, W + kw - 1, 3) float array
-        The image. Pixels around which the kernel does not fit are lost.
+        The image.
     kernel : (kh, kw) float array
-        Applied as it is, not rotated.
+        The kernel, which is not rotated.
 
     Returns
     -------
@@ -57,41 +47,18 @@ def blur(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def expose(light: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
     """Record light as an 8-bit sensor does: Gaussian noise, clipping, rounding.
 
-    Parameters
-    ----------
-    light : float array
-        The blurred light; 1 is the brightest that the sensor can measure.
-    noise : float
-        The noise's standard deviation in gray levels of 1/255.
-    rng : numpy.random.Generator
-        The source of the noise.
-
-    Returns
-    -------
-    float64 array
-        Multiples of 1/255 in [0, 1].
+    The standard deviation of the noise is in gray levels of 1/255. A light of 1 is the brightest
+    that the sensor can record; the result has multiples of 1/255 in [0, 1].
     """
     return to_uint8(light + noise / 255 * rng.standard_normal(light.shape)) / 255
 
 
 def saturate(sharp: np.ndarray, gain: float) -> np.ndarray:
-    """Restore the light of bright regions that the camera clipped.
+    """Restore the light of bright regions of a gray or color image that the camera clipped.
 
-    Above `BRIGHT`, the brighter a pixel, the more it is scaled; white becomes `gain`. Blurred and
-    clipped, such an image shows the saturated streaks of lamps and highlights.
-
-    Parameters
-    ----------
-    sharp : (H, W) or (H, W, 3) float array
-        The image, in [0, 1]. The channels of a color have a common factor, which follows from the
-        largest of them.
-    gain : float
-        At least 1, with which nothing changes.
-
-    Returns
-    -------
-    float64 array of the same shape
-        The light, in [0, gain].
+    Above `BRIGHT`, the brighter a pixel, the more it is scaled; white becomes `gain`, which is at
+    least 1. Blurred and clipped, such an image shows the saturated streaks of lamps and highlights.
+    The channels of a color share a factor, which follows from the largest of them.
     """
     brightest = sharp.max(axis=2, keepdims=True) if sharp.ndim == 3 else sharp
     return sharp * (1 + (gain - 1) * np.clip((brightest - BRIGHT) / (1 - BRIGHT), 0, 1))

@@ -67,18 +67,7 @@ class Luma:
     def convert(self, luminance: np.ndarray, to: "Luma") -> np.ndarray:
         """Convert a luminance of this definition to the range of another.
 
-        Parameters
-        ----------
-        luminance : (H, W) float array
-            On this definition's scale.
-        to : Luma
-            The other definition. Only the ranges are converted: the weights of all those below
-            agree to 1e-4.
-
-        Returns
-        -------
-        (H, W) float64 array
-            On the other scale.
+        Only the ranges are converted: the weights of all definitions below agree to 1e-4.
         """
         gray = (luminance - self.black) / (self.white - self.black)
         return to.black + (to.white - to.black) * gray

@@ -4,14 +4,9 @@ import numpy as np
 
 
 def centre_of_mass(kernel: np.ndarray) -> tuple[int, int]:
-    """Find the row and column, in whole pixels, of a kernel's centre of mass.
+    """Find the row and column, in whole pixels, of a non-negative kernel's centre of mass.
 
     Blurring moves an image by its distance from the kernel's middle.
-
-    Parameters
-    ----------
-    kernel : (kh, kw) array
-        Non-negative, not all zero.
     """
     row, column = (
         round(float(profile @ np.arange(len(profile)) / profile.sum()))

@@ -30,16 +30,11 @@ def encode_png(
     Parameters
     ----------
     image : (H, W) or (H, W, 3) float array
-        Gray, or color in the order red, green, blue.
+        Gray, or red, green and blue.
     depth : dtype
-        uint8 or uint16: the bits a channel.
+        uint8 or uint16: the bits per channel.
     alpha : (H, W) float array, optional
         Opacity in [0, 1].
-
-    Returns
-    -------
-    bytes
-        The PNG file's content.
     """
     channels = [image] if image.ndim == 2 else [image[..., i] for i in (2, 1, 0)]
     if alpha is not None and image.ndim == 2 and depth == EIGHT_BITS:
