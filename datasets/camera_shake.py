@@ -69,7 +69,7 @@ def camera_shake(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     Examples
     --------
     >>> kernel = camera_shake((31, 31), np.random.default_rng(0))
-    >>> kernel.shape, round(kernel.sum(), 12)
+    >>> kernel.shape, float(kernel.sum().round(12))
     ((31, 31), 1.0)
     """
     if any(side % 2 == 0 or side < SMALLEST_SIZE for side in size):
