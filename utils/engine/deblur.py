@@ -109,17 +109,7 @@ class State:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Find a device by name.
-
-    Parameters
-    ----------
-    name : str
-        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, which is CUDA if available.
-
-    Returns
-    -------
-    torch.device
-        A device that exists.
+    """Find a device by name: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``, CUDA if available.
 
     Raises
     ------
@@ -151,10 +141,8 @@ def draw_start(
 
     Parameters
     ----------
-    image_size : tuple of int
-        Height and width of the blurry image in pixels.
-    kernel_size : tuple of int
-        Height and width of the kernel in pixels.
+    image_size, kernel_size : tuple of int
+        Height and width of the blurry image and of the kernel in pixels.
     recipe : Recipe
         Only its channels and scales matter here.
     seed : int

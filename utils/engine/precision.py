@@ -10,7 +10,7 @@ from utils.engine.recipe import PRECISIONS
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Check the name of a precision, and choose one for ``auto``.
+    """Check a precision, and choose one for ``auto``.
 
     Parameters
     ----------
@@ -20,11 +20,6 @@ def choose_precision(name: str, device: torch.device) -> str:
         CPU that multiplies matrices of it in hardware (AMX), else float32.
     device : torch.device
         Where Gx is computed.
-
-    Returns
-    -------
-    str
-        ``fp32``, ``tf32`` or ``bf16``.
 
     Raises
     ------
