@@ -256,12 +256,12 @@ def test_help_shows_an_example(run_script):
 
 def test_a_real_image_gets_sharper(levin):
     path = levin / "im1_kernel5_img.png"
-    blurry, truth = read_gray(path), read_gray(find_truth(path))
+    middle = slice(55, 200), slice(55, 200)
+    blurry, truth = read_gray(path)[middle], read_gray(find_truth(path))[middle]
     hasty = Recipe(num_iter=150, milestones=(120,), mse_iterations=50, kernel_lr=2e-3, channels=32)
     restored = deblur(blurry, (11, 11), hasty, device="cpu").image
     gain = comp_upto_shift(restored, truth)[0] - comp_upto_shift(blurry, truth)[0]
-    # 2.6 dB when it was written, from 27.15 to 29.75.
-    assert gain > 1.5
+    assert gain > 1.5  # 3.5 dB when it was written
 
 
 def test_blurry_images_are_never_overwritten(run_quickly, assert_one_line, images):

@@ -43,7 +43,7 @@ def test_the_papers_recipes_never_use_ssim(recipe):
 
 def test_methods_by_name():
     methods = blind_methods(LAI)
-    assert list(methods) == ["default", "quick", "paper-5k", "paper-20k"]
+    assert list(methods) == ["default", "fast", "quick", "paper-5k", "paper-20k"]
     joint, remedy = methods["default"]
     assert joint == JointFit(LAI)
     assert remedy == ImageFit(NONBLIND, only_if_black=True)

@@ -88,7 +88,7 @@ def test_twenty_kills_in_a_row_change_nothing(images, tmp_path, forks):
     (images / f"{NAMES[1]}.png").unlink()
     names = [NAMES[0], NAMES[2]]
     messages, results = tmp_path / "messages", tmp_path / "results"
-    length = ("--num_iter", 120, "--save_frequency", 2)
+    length = ("--num_iter", 70, "--save_frequency", 2)
 
     def begin(folder, *more):
         arguments = options(images, folder, *length, *more)

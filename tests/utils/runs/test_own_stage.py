@@ -91,7 +91,7 @@ def test_a_custom_stage_survives_kills(start, tmp_path, workers):
         while not list(results.glob(".*.lock")) and process.poll() is None:
             time.sleep(0.005)
         try:
-            process.wait(moments.uniform(0, 1.5) if kills < 5 else 120)
+            process.wait(moments.uniform(0, 1.5) if kills < 3 else 120)
         except subprocess.TimeoutExpired:
             process.send_signal(moments.choice([signal.SIGKILL, signal.SIGTERM]))
             kills += 1
