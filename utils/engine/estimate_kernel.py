@@ -6,6 +6,17 @@ import numpy as np
 from scipy import fft, ndimage
 
 from utils.engine.deconvolution import deconvolve
+from utils.engine.kernel_fit import (
+    Observation,
+    centre,
+    fit_edges,
+    fit_posterior,
+    gradients_adjoint,
+    gradients_of,
+    keep_strongest,
+    prune,
+    spectrum_of,
+)
 
 # Scales: from where the kernel's longer side has about this many pixels, by this factor.
 COARSEST = 5
@@ -27,10 +38,6 @@ POLISH_ROUNDS = 4
 POLISH_STRONGEST = 0.3
 POLISH_WEIGHT = 8000.0
 
-# Kernel entries under this share of the largest, and islands under this share of the sum, go.
-FAINT = 0.02
-ISLAND = 0.02
-
 # Levels from which on a pixel may be a highlight that the sensor cut off.
 CLIPPED = 0.95
 
@@ -38,10 +45,6 @@ CLIPPED = 0.95
 LARGEST_WINDOW = 512
 
 SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
-
-_REFILLS = 3
-_NNLS_STEPS = 40
-_RIDGE = 1e-3
 
 
 def estimate_kernel(
@@ -111,24 +114,25 @@ def estimate_kernel(
             on_step(done, total, detail)
 
     window = blurry[_busiest_window(blurry, [LARGEST_WINDOW + side for side in kernel_size])]
-    kernel, previous_scale = None, scales[0][0]
+    previous_scale, smallest = scales[0]
+    kernel = _blob(smallest)
     for scale, size in scales:
-        observation = _Observation(window if scale == 1 else _shrink_image(blurry, scale), size)
-        kernel = _blob(size) if kernel is None else _resample(kernel, size, scale / previous_scale)
+        observation = Observation(window if scale == 1 else _shrink_image(blurry, scale), size)
+        kernel = _resample(kernel, size, scale / previous_scale)
         previous_scale = scale
         for weight in np.geomspace(*FLATTEN_WEIGHT, ROUNDS):
             image = _flatten(observation, kernel, weight)
-            edges = _keep_strongest(_gradients(image), STRONGEST, observation.reach)
-            kernel = _centre(_prune(_fit_edges(edges, observation, kernel)))
+            edges = keep_strongest(gradients_of(image), STRONGEST, observation.reach)
+            kernel = centre(prune(fit_edges(edges, observation, kernel)))
             tell(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
     kernel = _refine(observation, kernel, tell)
     for _ in range(POLISH_ROUNDS):
         sharp = deconvolve(window, kernel, POLISH_WEIGHT, full=True)
         image = observation.place(sharp)
-        edges = _keep_strongest(_gradients(image), POLISH_STRONGEST, observation.reach)
-        kernel = _prune(_fit_edges(edges, observation, kernel))
+        edges = keep_strongest(gradients_of(image), POLISH_STRONGEST, observation.reach)
+        kernel = prune(fit_edges(edges, observation, kernel))
         tell("polish")
-    return _centre(kernel)
+    return centre(kernel)
 
 
 def estimate_noise(image: np.ndarray) -> float:
@@ -162,54 +166,18 @@ def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, in
     >>> [size for _, size in list_scales((15, 9))]
     [(5, 3), (7, 5), (11, 7), (15, 9)]
     """
-    scales = [(1.0, tuple(kernel_size))]
+    scales = [(1.0, kernel_size)]
     while max(scales[-1][1]) > COARSEST:
         scale = scales[-1][0] / FACTOR
-        scales.append((scale, tuple(max(3, round(side * scale) | 1) for side in kernel_size)))
+        height, width = (max(3, round(side * scale) | 1) for side in kernel_size)
+        scales.append((scale, (height, width)))
     return scales[::-1]
 
 
-class _Observation:
-    """The blurry image of one scale on a periodic grid with room for what it does not show.
-
-    On the grid a sharp image x and a kernel k give the blurry one as ``y[i] = sum_a k[a] x[i + a]``
-    with the seen pixels in the upper left corner and nothing known of the others.
-    """
-
-    def __init__(self, blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
-        height, width = blurry.shape
-        reach = [side + extent - 1 for side, extent in zip(blurry.shape, kernel_size, strict=True)]
-        self.shape = tuple(fft.next_fast_len(side, real=True) for side in reach)
-        self.reach = tuple(slice(side) for side in reach)
-        self.seen = np.zeros(self.shape, np.float32)
-        self.seen[:height, :width] = 1
-        self.blurry = self.place(blurry)
-        self.gradients_seen = np.zeros((2, *self.shape), np.float32)
-        self.gradients_seen[0, : height - 1, :width] = 1
-        self.gradients_seen[1, :height, : width - 1] = 1
-        self.gradients = _gradients(self.blurry) * self.gradients_seen
-        margins = [
-            ((extent - 1) // 2, side - seen - (extent - 1) // 2)
-            for side, seen, extent in zip(self.shape, blurry.shape, kernel_size, strict=True)
-        ]
-        self.start = np.pad(blurry, margins, "edge").astype(np.float32)
-        rows, columns = (
-            2 - 2 * np.cos(2 * np.pi * np.arange(count) / side)
-            for count, side in zip((self.shape[0], self.shape[1] // 2 + 1), self.shape, strict=True)
-        )
-        self.gradient_power = (rows[:, None] + columns).astype(np.float32)
-
-    def place(self, image: np.ndarray) -> np.ndarray:
-        """Put an image into the grid's upper left corner, zeros elsewhere."""
-        placed = np.zeros(self.shape, np.float32)
-        placed[: image.shape[0], : image.shape[1]] = image
-        return placed
-
-
-def _flatten(observation: _Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
+def _flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
     """Minimise ``weight / 2 * ||k * x - y||^2`` plus the number of pixels with a gradient."""
     shape = observation.shape
-    blur = _spectrum(kernel, shape)
+    blur = spectrum_of(kernel, shape)
     blur_power = np.abs(blur) ** 2
     image = observation.start
     spectrum = fft.rfft2(image)
@@ -221,12 +189,12 @@ def _flatten(observation: _Observation, kernel: np.ndarray, weight: float) -> np
     for step, (penalty, data_penalty) in enumerate(zip(penalties, data_penalties, strict=True)):
         if step:
             multiplier *= data_penalties[step - 1] / data_penalty
-        gradients = _gradients(image)
+        gradients = gradients_of(image)
         gradients *= np.sum(gradients**2, axis=0) > 2 / penalty
         multiplier += fft.irfft2(blur * spectrum, shape)
         data = (target + data_penalty * multiplier) / (weights + data_penalty)
         multiplier -= data
-        spectrum = penalty * fft.rfft2(_gradients_adjoint(gradients))
+        spectrum = penalty * fft.rfft2(gradients_adjoint(gradients))
         spectrum += data_penalty * blur.conj() * fft.rfft2(data - multiplier)
         spectrum /= penalty * observation.gradient_power + data_penalty * blur_power
         image = fft.irfft2(spectrum, shape)
@@ -234,7 +202,7 @@ def _flatten(observation: _Observation, kernel: np.ndarray, weight: float) -> np
 
 
 def _refine(
-    observation: _Observation, kernel: np.ndarray, tell: Callable[[str], None]
+    observation: Observation, kernel: np.ndarray, tell: Callable[[str], None]
 ) -> np.ndarray:
     """Refine the kernel by expectation maximisation under a sparse prior on the gradients.
 
@@ -251,8 +219,8 @@ def _refine(
     solution = np.stack([_flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
     solution = solution.astype(np.float32)
     for _ in range(REFINE_ROUNDS):
-        blur = _spectrum(kernel, shape)
-        mean, deviation = (_gradients(part) for part in solution)
+        blur = spectrum_of(kernel, shape)
+        mean, deviation = (gradients_of(part) for part in solution)
         energy = np.sum(mean**2, axis=0)
         energy += ndimage.gaussian_filter(np.sum(deviation**2, axis=0), 1.5, mode="wrap")
         weights = PRIOR_WEIGHT / np.maximum(energy, 1e-6)
@@ -262,24 +230,28 @@ def _refine(
             + 1e-3
         )
 
-        def normal(images: np.ndarray, blur=blur, weights=weights) -> np.ndarray:
+        def normal(
+            images: np.ndarray, blur: np.ndarray = blur, weights: np.ndarray = weights
+        ) -> np.ndarray:
             product = fft.irfft2(
                 blur.conj() * fft.rfft2(seen * fft.irfft2(blur * fft.rfft2(images), shape)), shape
             )
             for part, image in zip(product, images, strict=True):
-                part += _gradients_adjoint(weights * _gradients(image))
+                part += gradients_adjoint(weights * gradients_of(image))
             return product
 
-        def precondition(images: np.ndarray, preconditioner=preconditioner) -> np.ndarray:
+        def precondition(
+            images: np.ndarray, preconditioner: np.ndarray = preconditioner
+        ) -> np.ndarray:
             return fft.irfft2(preconditioner * fft.rfft2(images), shape)
 
         data = np.stack(
             [seen * observation.blurry, np.sqrt(precision) * observation.seen * data_noise]
         )
         target = fft.irfft2(blur.conj() * fft.rfft2(data), shape)
-        target[1] += _gradients_adjoint(np.sqrt(weights) * gradient_noise)
+        target[1] += gradients_adjoint(np.sqrt(weights) * gradient_noise)
         solution = _solve(normal, precondition, target, solution)
-        kernel = _prune(_fit_posterior(solution, observation, kernel))
+        kernel = prune(fit_posterior(solution, observation, kernel))
         tell("refine")
     return kernel
 
@@ -309,99 +281,6 @@ def _solve(
     return solution
 
 
-def _fit_edges(edges: np.ndarray, observation: _Observation, kernel: np.ndarray) -> np.ndarray:
-    """Fit the kernel that takes a sharp image's gradients to the blurry one's."""
-    ridge = _RIDGE * float(np.sum(edges**2, dtype=np.float64))
-    return _fit(edges, observation.gradients, observation.gradients_seen, kernel, ridge)
-
-
-def _fit_posterior(
-    solution: np.ndarray, observation: _Observation, kernel: np.ndarray
-) -> np.ndarray:
-    """Fit the kernel to an uncertain sharp image, given as its mean and one deviation from it."""
-    targets = np.stack([observation.blurry, np.zeros_like(observation.blurry)])
-    return _fit(solution, targets, np.stack([observation.seen] * 2), kernel, 0)
-
-
-def _fit(
-    images: np.ndarray, targets: np.ndarray, seen: np.ndarray, kernel: np.ndarray, ridge: float
-) -> np.ndarray:
-    """Minimise ``sum ||seen * (k * image - target)||^2 + ridge * ||k||^2`` over k >= 0.
-
-    What is not seen is filled with what the present kernel predicts, and anew a few times. So
-    the quadratic form is the images' autocorrelation, and a step costs no more than the kernel's
-    own size.
-    """
-    shape = images.shape[1:]
-    kernel = kernel.astype(np.float64)
-    spectra = fft.rfft2(images)
-    autocorrelation = fft.irfft2(np.sum(np.abs(spectra) ** 2, axis=0), shape)
-    small = tuple(fft.next_fast_len(2 * side - 1, real=True) for side in kernel.shape)
-    near = np.ix_(*(np.arange(1 - side, side) for side in kernel.shape))
-    form = np.zeros(small)
-    form[near] = autocorrelation[near]
-    form[0, 0] += ridge
-    form = fft.rfft2(form)
-    crop = tuple(slice(side) for side in kernel.shape)
-
-    def apply(values: np.ndarray) -> np.ndarray:
-        return fft.irfft2(form * fft.rfft2(values, small), small)[crop]
-
-    largest = np.ones_like(kernel)
-    for _ in range(12):
-        largest = apply(largest / np.linalg.norm(largest))
-    step = 0.95 / np.linalg.norm(largest)
-
-    for _ in range(_REFILLS):
-        residual = fft.irfft2(spectra * _spectrum(kernel, shape), shape)
-        residual -= targets
-        residual *= seen
-        slope = fft.irfft2(np.sum(spectra * fft.rfft2(residual).conj(), axis=0), shape)[crop]
-        linear = apply(kernel) - slope - ridge * kernel
-        kernel = _minimise(apply, linear, kernel, step)
-    return kernel
-
-
-def _minimise(
-    apply: Callable[[np.ndarray], np.ndarray], linear: np.ndarray, start: np.ndarray, step: float
-) -> np.ndarray:
-    """Minimise ``k . A k / 2 - linear . k`` over k >= 0 by accelerated gradient steps."""
-    kernel = ahead = start
-    momentum = 1.0
-    for _ in range(_NNLS_STEPS):
-        following = np.maximum(ahead - step * (apply(ahead) - linear), 0)
-        if np.vdot(ahead - following, following - kernel) > 0:
-            momentum = 1.0
-        grown = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = following + (momentum - 1) / grown * (following - kernel)
-        kernel, momentum = following, grown
-    return kernel
-
-
-def _prune(kernel: np.ndarray) -> np.ndarray:
-    """Drop faint entries and small islands, and scale the sum to 1."""
-    kernel = np.where(kernel < FAINT * kernel.max(), 0, kernel)
-    islands, count = ndimage.label(kernel, np.ones((3, 3)))
-    sums = ndimage.sum(kernel, islands, np.arange(count + 1))
-    kept = sums >= min(ISLAND * sums.sum(), sums.max())
-    kernel = kernel * kept[islands]
-    total = kernel.sum()
-    return kernel / total if total > 0 else np.full(kernel.shape, 1 / kernel.size)
-
-
-def _centre(kernel: np.ndarray) -> np.ndarray:
-    """Move the centre of mass to within half a pixel of the middle."""
-    moved = np.zeros_like(kernel)
-    source, target = [], []
-    for axis, side in enumerate(kernel.shape):
-        profile = kernel.sum(axis=1 - axis)
-        shift = round((side - 1) / 2 - float(profile @ np.arange(side)) / float(profile.sum()))
-        source.append(slice(max(-shift, 0), side - max(shift, 0)))
-        target.append(slice(max(shift, 0), side - max(-shift, 0)))
-    moved[tuple(target)] = kernel[tuple(source)]
-    return moved / moved.sum()
-
-
 def _blob(size: tuple[int, int]) -> np.ndarray:
     """A small Gaussian in the middle: neither a point, which is a solution, nor any direction."""
     rows, columns = (
@@ -427,36 +306,6 @@ def _shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
     smooth = ndimage.gaussian_filter(image, 0.5 * (scale**-2 - 1) ** 0.5, mode="nearest")
     size = tuple(round(side * scale) for side in image.shape)
     return _resample(smooth, size, scale, order=3)
-
-
-def _gradients(image: np.ndarray) -> np.ndarray:
-    """Differences to the next row and the next column, periodic, stacked."""
-    gradients = np.empty((2, *image.shape), np.float32)
-    np.subtract(image[1:], image[:-1], out=gradients[0, :-1])
-    np.subtract(image[0], image[-1], out=gradients[0, -1])
-    np.subtract(image[:, 1:], image[:, :-1], out=gradients[1, :, :-1])
-    np.subtract(image[:, 0], image[:, -1], out=gradients[1, :, -1])
-    return gradients
-
-
-def _gradients_adjoint(gradients: np.ndarray) -> np.ndarray:
-    image = -gradients[0] - gradients[1]
-    image[1:] += gradients[0, :-1]
-    image[0] += gradients[0, -1]
-    image[:, 1:] += gradients[1, :, :-1]
-    image[:, 0] += gradients[1, :, -1]
-    return image
-
-
-def _keep_strongest(gradients: np.ndarray, share: float, reach: tuple[slice, slice]) -> np.ndarray:
-    """Keep the gradients of a share of the pixels, zeros elsewhere."""
-    power = np.sum(gradients**2, axis=0)
-    return gradients * (power >= np.quantile(power[reach], 1 - share))
-
-
-def _spectrum(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Spectrum by which to multiply an image's for its correlation with a kernel."""
-    return fft.rfft2(kernel.astype(np.float32), shape).conj()
 
 
 def _busiest_window(image: np.ndarray, size: list[int]) -> tuple[slice, slice]:

@@ -1,0 +1,172 @@
+"""The kernel step: the non-negative kernel that takes a sharp image to the blurry one."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import fft, ndimage
+
+# Kernel entries under this share of the largest, and islands under this share of the sum, go.
+FAINT = 0.02
+ISLAND = 0.02
+
+_REFILLS = 3
+_NNLS_STEPS = 40
+_RIDGE = 1e-3
+
+
+class Observation:
+    """The blurry image of one scale on a periodic grid with room for what it does not show.
+
+    On the grid a sharp image x and a kernel k give the blurry one as ``y[i] = sum_a k[a] x[i + a]``
+    with the seen pixels in the upper left corner and nothing known of the others.
+    """
+
+    def __init__(self, blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
+        height, width = blurry.shape
+        reach = [side + extent - 1 for side, extent in zip(blurry.shape, kernel_size, strict=True)]
+        self.shape = tuple(fft.next_fast_len(side, real=True) for side in reach)
+        self.reach = slice(reach[0]), slice(reach[1])
+        self.seen = np.zeros(self.shape, np.float32)
+        self.seen[:height, :width] = 1
+        self.blurry = self.place(blurry)
+        self.gradients_seen = np.zeros((2, *self.shape), np.float32)
+        self.gradients_seen[0, : height - 1, :width] = 1
+        self.gradients_seen[1, :height, : width - 1] = 1
+        self.gradients = gradients_of(self.blurry) * self.gradients_seen
+        margins = [
+            ((extent - 1) // 2, side - seen - (extent - 1) // 2)
+            for side, seen, extent in zip(self.shape, blurry.shape, kernel_size, strict=True)
+        ]
+        self.start = np.pad(blurry, margins, "edge").astype(np.float32)
+        rows, columns = (
+            2 - 2 * np.cos(2 * np.pi * np.arange(count) / side)
+            for count, side in zip((self.shape[0], self.shape[1] // 2 + 1), self.shape, strict=True)
+        )
+        self.gradient_power = (rows[:, None] + columns).astype(np.float32)
+
+    def place(self, image: np.ndarray) -> np.ndarray:
+        """Put an image into the grid's upper left corner, zeros elsewhere."""
+        placed = np.zeros(self.shape, np.float32)
+        placed[: image.shape[0], : image.shape[1]] = image
+        return placed
+
+
+def fit_edges(edges: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
+    """Fit the kernel that takes a sharp image's gradients to the blurry one's."""
+    ridge = _RIDGE * float(np.sum(edges**2, dtype=np.float64))
+    return _fit(edges, observation.gradients, observation.gradients_seen, kernel, ridge)
+
+
+def fit_posterior(solution: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
+    """Fit the kernel to an uncertain sharp image, given as its mean and one deviation from it."""
+    targets = np.stack([observation.blurry, np.zeros_like(observation.blurry)])
+    return _fit(solution, targets, np.stack([observation.seen] * 2), kernel, 0)
+
+
+def _fit(
+    images: np.ndarray, targets: np.ndarray, seen: np.ndarray, kernel: np.ndarray, ridge: float
+) -> np.ndarray:
+    """Minimise ``sum ||seen * (k * image - target)||^2 + ridge * ||k||^2`` over k >= 0.
+
+    What is not seen is filled with what the present kernel predicts, and anew a few times. So
+    the quadratic form is the images' autocorrelation, and a step costs no more than the kernel's
+    own size.
+    """
+    shape = images.shape[1:]
+    kernel = kernel.astype(np.float64)
+    spectra = fft.rfft2(images)
+    autocorrelation = fft.irfft2(np.sum(np.abs(spectra) ** 2, axis=0), shape)
+    small = tuple(fft.next_fast_len(2 * side - 1, real=True) for side in kernel.shape)
+    near = np.ix_(*(np.arange(1 - side, side) for side in kernel.shape))
+    form = np.zeros(small)
+    form[near] = autocorrelation[near]
+    form[0, 0] += ridge
+    form = fft.rfft2(form)
+    crop = tuple(slice(side) for side in kernel.shape)
+
+    def apply(values: np.ndarray) -> np.ndarray:
+        return fft.irfft2(form * fft.rfft2(values, small), small)[crop]
+
+    largest = np.ones_like(kernel)
+    for _ in range(12):
+        largest = apply(largest / np.linalg.norm(largest))
+    step = 0.95 / float(np.linalg.norm(largest))
+
+    for _ in range(_REFILLS):
+        residual = fft.irfft2(spectra * spectrum_of(kernel, shape), shape)
+        residual -= targets
+        residual *= seen
+        slope = fft.irfft2(np.sum(spectra * fft.rfft2(residual).conj(), axis=0), shape)[crop]
+        linear = apply(kernel) - slope - ridge * kernel
+        kernel = _minimise(apply, linear, kernel, step)
+    return kernel
+
+
+def _minimise(
+    apply: Callable[[np.ndarray], np.ndarray], linear: np.ndarray, start: np.ndarray, step: float
+) -> np.ndarray:
+    """Minimise ``k . A k / 2 - linear . k`` over k >= 0 by accelerated gradient steps."""
+    kernel = ahead = start
+    momentum = 1.0
+    for _ in range(_NNLS_STEPS):
+        following = np.maximum(ahead - step * (apply(ahead) - linear), 0)
+        if np.vdot(ahead - following, following - kernel) > 0:
+            momentum = 1.0
+        grown = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = following + (momentum - 1) / grown * (following - kernel)
+        kernel, momentum = following, grown
+    return kernel
+
+
+def prune(kernel: np.ndarray) -> np.ndarray:
+    """Drop faint entries and small islands, and scale the sum to 1."""
+    kernel = np.where(kernel < FAINT * kernel.max(), 0, kernel)
+    islands, count = ndimage.label(kernel, np.ones((3, 3)))
+    sums = ndimage.sum(kernel, islands, np.arange(count + 1))
+    kept = sums >= min(ISLAND * sums.sum(), sums.max())
+    kernel = kernel * kept[islands]
+    total = kernel.sum()
+    return kernel / total if total > 0 else np.full(kernel.shape, 1 / kernel.size)
+
+
+def centre(kernel: np.ndarray) -> np.ndarray:
+    """Move the centre of mass to within half a pixel of the middle."""
+    moved = np.zeros_like(kernel)
+    source, target = [], []
+    for axis, side in enumerate(kernel.shape):
+        profile = kernel.sum(axis=1 - axis)
+        shift = round((side - 1) / 2 - float(profile @ np.arange(side)) / float(profile.sum()))
+        source.append(slice(max(-shift, 0), side - max(shift, 0)))
+        target.append(slice(max(shift, 0), side - max(-shift, 0)))
+    moved[tuple(target)] = kernel[tuple(source)]
+    return moved / moved.sum()
+
+
+def keep_strongest(gradients: np.ndarray, share: float, reach: tuple[slice, slice]) -> np.ndarray:
+    """Keep the gradients of a share of the pixels, zeros elsewhere."""
+    power = np.sum(gradients**2, axis=0)
+    return gradients * (power >= np.quantile(power[reach], 1 - share))
+
+
+def gradients_of(image: np.ndarray) -> np.ndarray:
+    """Differences to the next row and the next column, periodic, stacked."""
+    gradients = np.empty((2, *image.shape), np.float32)
+    np.subtract(image[1:], image[:-1], out=gradients[0, :-1])
+    np.subtract(image[0], image[-1], out=gradients[0, -1])
+    np.subtract(image[:, 1:], image[:, :-1], out=gradients[1, :, :-1])
+    np.subtract(image[:, 0], image[:, -1], out=gradients[1, :, -1])
+    return gradients
+
+
+def gradients_adjoint(gradients: np.ndarray) -> np.ndarray:
+    image = -gradients[0] - gradients[1]
+    image[1:] += gradients[0, :-1]
+    image[0] += gradients[0, -1]
+    image[:, 1:] += gradients[1, :, :-1]
+    image[:, 0] += gradients[1, :, -1]
+    return image
+
+
+def spectrum_of(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Spectrum by which to multiply an image's for its correlation with a kernel."""
+    return fft.rfft2(kernel.astype(np.float32), shape).conj()
