@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import fft, ndimage
 
+from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve
 from utils.engine.kernel_fit import (
     Observation,
@@ -51,7 +52,6 @@ def estimate_kernel(
     blurry: np.ndarray,
     kernel_size: tuple[int, int],
     *,
-    noise: float | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> np.ndarray:
     """Estimate the kernel of a uniform blur from the blurry image alone.
@@ -69,8 +69,6 @@ def estimate_kernel(
     kernel_size : (int, int)
         Height and width to confine the kernel to, 3 to 151 and smaller than the image. It may
         be larger than the blur.
-    noise : float, optional
-        Standard deviation of the image's noise in [0, 1] units; by default `estimate_noise`'s.
     on_step : callable, optional
         Called as ``on_step(done, total, detail)`` after every round.
 
@@ -99,9 +97,6 @@ def estimate_kernel(
     """
     blurry = np.asarray(blurry, np.float64)
     kernel_size = _checked_size(blurry, kernel_size)
-    noise = estimate_noise(blurry) if noise is None else noise
-    if not 0 <= noise < 1:
-        raise ValueError(f"noise is {noise:g}: give a standard deviation from 0 to 1")
 
     scales = list_scales(kernel_size)
     total = len(scales) * ROUNDS + REFINE_ROUNDS + POLISH_ROUNDS
@@ -133,29 +128,6 @@ def estimate_kernel(
         kernel = prune(fit_edges(edges, observation, kernel))
         tell("polish")
     return centre(kernel)
-
-
-def estimate_noise(image: np.ndarray) -> float:
-    """Estimate the standard deviation of an image's white noise.
-
-    The finest diagonal Haar coefficients hold little but noise where the image is blurred or
-    smooth. Their median size in the quieter half of the image's blocks is not fooled by texture.
-
-    Parameters
-    ----------
-    image : (H, W) array
-        An image in [0, 1].
-
-    Returns
-    -------
-    float
-        In the image's units; at least what rounding to 8 bits adds.
-    """
-    image = np.asarray(image, np.float64)
-    rows, columns = (side // 2 * 2 for side in image.shape)
-    even = image[:rows, :columns]
-    diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
-    return max(float(np.median(np.abs(diagonal))) / 0.6745, 1 / 255 / 12**0.5)
 
 
 def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, int]]]:
@@ -250,35 +222,10 @@ def _refine(
         )
         target = fft.irfft2(blur.conj() * fft.rfft2(data), shape)
         target[1] += gradients_adjoint(np.sqrt(weights) * gradient_noise)
-        solution = _solve(normal, precondition, target, solution)
+        solution = solve(normal, precondition, target, solution, SOLVER_STEPS)
         kernel = prune(fit_posterior(solution, observation, kernel))
         tell("refine")
     return kernel
-
-
-def _solve(
-    normal: Callable[[np.ndarray], np.ndarray],
-    precondition: Callable[[np.ndarray], np.ndarray],
-    target: np.ndarray,
-    solution: np.ndarray,
-) -> np.ndarray:
-    """Solve linear systems of one positive matrix side by side, by conjugate gradients."""
-
-    def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.einsum("nij,nij->n", a, b)[:, None, None]
-
-    residual = target - normal(solution)
-    step = direction = precondition(residual)
-    size = dot(residual, step)
-    for _ in range(SOLVER_STEPS):
-        image = normal(direction)
-        length = size / (dot(direction, image) + 1e-30)
-        solution = solution + length * direction
-        residual = residual - length * image
-        step = precondition(residual)
-        size, previous = dot(residual, step), size
-        direction = step + size / (previous + 1e-30) * direction
-    return solution
 
 
 def _blob(size: tuple[int, int]) -> np.ndarray:

@@ -10,6 +10,7 @@ from utils.engine.stage import Method
 from utils.engine.stages.estimate import EstimateKernel
 from utils.engine.stages.finish import Finish
 from utils.engine.stages.fit import Fit, FitFromKernel, ImageFit, JointFit, ReleasedFit
+from utils.engine.stages.refine import Refine
 
 # The authors' scripts, selfdeblur_levin.py and the others of the same names as ours.
 LEVIN = Recipe()
@@ -62,7 +63,7 @@ def blind_methods(default: Recipe) -> dict[str, Method]:
     """The methods for an unknown kernel, given the recipe of the authors' script."""
     return {
         "default": blind(default),
-        "fast": (EstimateKernel(), FitFromKernel(FAST), Finish()),
+        "fast": (EstimateKernel(), Refine(), FitFromKernel(FAST), Finish()),
         "quick": blind(QUICK),
         "paper-5k": blind(PAPER_5K),
         "paper-20k": blind(PAPER_20K),

@@ -17,14 +17,15 @@ class EstimateKernel(Stage):
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
-        from utils.engine.deconvolution import deconvolve
-        from utils.engine.estimate_kernel import estimate_kernel, estimate_noise
+        from utils.engine.deconvolution import deconvolve, noise_weight
+        from utils.engine.estimate_kernel import estimate_kernel
+        from utils.engine.noise import estimate_noise, estimate_residual
 
         blurry = restoration.blurry
-        noise = estimate_noise(blurry)
-        work.note(noise=round(noise, 5))
-        kernel = estimate_kernel(blurry, restoration.kernel_size, noise=noise, on_step=work.step)
-        sharp = deconvolve(blurry, kernel, full=True).clip(0, 1)
+        work.note(noise=round(estimate_noise(blurry), 5))
+        kernel = estimate_kernel(blurry, restoration.kernel_size, on_step=work.step)
+        weight = noise_weight(estimate_residual(blurry))
+        sharp = deconvolve(blurry, kernel, weight, full=True).clip(0, 1)
         found = replace(restoration, kernel=kernel, sharp=sharp)
         work.save(found)
         return found

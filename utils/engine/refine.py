@@ -1,0 +1,108 @@
+"""Restoration under a denoiser as the prior, the kernel fitted anew at every level of noise."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import fft
+
+from utils.engine.collaborative import denoise
+from utils.engine.conjugate_gradients import solve
+from utils.engine.deconvolution import deconvolve, noise_weight
+from utils.engine.kernel_fit import (
+    Observation,
+    centre,
+    fit_edges,
+    gradients_of,
+    keep_strongest,
+    prune,
+    spectrum_of,
+)
+
+# The kernel is fitted to this share of the pixels, those with the largest gradients.
+STRONGEST = 0.2
+
+_SOLVER_STEPS = 6
+
+
+def restore_by_levels(
+    blurry: np.ndarray,
+    kernel: np.ndarray,
+    noise: float,
+    levels: np.ndarray,
+    *,
+    sharp: np.ndarray | None = None,
+    fit_kernel: bool = False,
+    on_level: Callable[[np.ndarray, np.ndarray], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Restore an image under collaborative filtering as its prior, with or without its kernel.
+
+    From the highest level of noise to the lowest, three steps take turns: the image is denoised
+    at that level; the kernel, if wanted, is fitted to the denoised image's strongest edges; and
+    of all images near the denoised one, that which best explains the blurry image is found.
+
+    Parameters
+    ----------
+    blurry : (H, W) float array
+        The blurry image in [0, 1].
+    kernel : (kh, kw) array
+        The kernel, or an estimate of it, for valid correlation: non-negative, sum 1.
+    noise : float
+        Standard deviation of the blurry image's noise, including what an inexact kernel adds.
+    levels : sequence of float
+        Standard deviations of the noise to remove, in the order of the steps.
+    sharp : (H + kh - 1, W + kw - 1) array, optional
+        What to start from; by default the sparse deconvolution.
+    fit_kernel : bool
+        Whether to fit the kernel anew at each level.
+    on_level : callable, optional
+        Takes the image and the kernel after each level.
+
+    Returns
+    -------
+    sharp : (H + kh - 1, W + kw - 1) float32 array
+        The restored image, not confined to [0, 1].
+    kernel : (kh, kw) array
+        Its kernel.
+
+    References
+    ----------
+    Zoran, Weiss: From learning models of natural image patches to whole image restoration. ICCV
+    2011 (the splitting; expected patch log likelihood).
+    Venkatakrishnan, Bouman, Wohlberg: Plug-and-play priors for model based reconstruction.
+    GlobalSIP 2013.
+    """
+    observation = Observation(blurry, kernel.shape)
+    if sharp is None:
+        sharp = deconvolve(blurry, kernel, noise_weight(noise), full=True)
+    image = observation.place(sharp)
+    for level in levels:
+        smooth = image.copy()
+        smooth[observation.reach] = denoise(image[observation.reach], level)
+        if fit_kernel:
+            edges = keep_strongest(gradients_of(smooth), STRONGEST, observation.reach)
+            kernel = centre(prune(fit_edges(edges, observation, kernel)))
+        image = _explain(observation, kernel, smooth, (noise / level) ** 2)
+        if on_level:
+            on_level(image[observation.reach], kernel)
+    return image[observation.reach], kernel
+
+
+def _explain(
+    observation: Observation, kernel: np.ndarray, near: np.ndarray, weight: float
+) -> np.ndarray:
+    """Minimise ``||k * x - y||^2 + weight * ||x - near||^2`` over the image x."""
+    shape = observation.shape
+    blur = spectrum_of(kernel, shape)
+    inverse = 1 / (np.abs(blur) ** 2 + np.float32(weight))
+
+    def adjoint(residual: np.ndarray) -> np.ndarray:
+        return fft.irfft2(blur.conj() * fft.rfft2(observation.seen * residual), shape)
+
+    def normal(images: np.ndarray) -> np.ndarray:
+        return adjoint(fft.irfft2(blur * fft.rfft2(images), shape)) + np.float32(weight) * images
+
+    def precondition(images: np.ndarray) -> np.ndarray:
+        return fft.irfft2(inverse * fft.rfft2(images), shape)
+
+    target = adjoint(observation.blurry) + np.float32(weight) * near
+    return solve(normal, precondition, target[None], near[None], _SOLVER_STEPS)[0]

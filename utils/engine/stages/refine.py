@@ -1,0 +1,57 @@
+"""The second stage of the fast method: kernel and image together, under a denoiser as the prior."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from utils.engine.stage import Restoration, Stage, Work
+
+
+@dataclass(frozen=True)
+class Refine(Stage):
+    """Refine the kernel and the image by levels (see `utils.engine.refine.restore_by_levels`).
+
+    Parameters
+    ----------
+    rounds : int
+        Number of levels, geometrically spaced.
+    highest : float
+        The first level, a standard deviation in [0, 1] units.
+    lowest : float
+        The last level, in units of the residual's standard deviation.
+    """
+
+    name: ClassVar[str] = "refinement"
+    rounds: int = 16
+    highest: float = 40 / 255
+    lowest: float = 3.5
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        # SciPy takes a second to import, and --help needs none.
+        from utils.engine.noise import estimate_residual
+        from utils.engine.refine import restore_by_levels
+
+        assert restoration.kernel is not None
+        residual = estimate_residual(restoration.blurry)
+        lowest = self.lowest * residual
+        levels = np.geomspace(max(self.highest, 2 * lowest), lowest, self.rounds)
+        done = 0
+
+        def tell(sharp: np.ndarray, kernel: np.ndarray) -> None:
+            nonlocal done
+            done += 1
+            work.step(done, self.rounds, f"level {255 * levels[done - 1]:.1f}")
+
+        sharp, kernel = restore_by_levels(
+            restoration.blurry,
+            restoration.kernel,
+            residual,
+            levels,
+            sharp=restoration.sharp,
+            fit_kernel=True,
+            on_level=tell,
+        )
+        found = replace(restoration, kernel=kernel, sharp=sharp.clip(0, 1))
+        work.save(found)
+        return found
