@@ -23,8 +23,8 @@ class Refine(Stage):
     """
 
     name: ClassVar[str] = "refinement"
-    rounds: int = 16
-    highest: float = 40 / 255
+    rounds: int = 12
+    highest: float = 20 / 255
     lowest: float = 3.5
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
