@@ -83,20 +83,22 @@ class Scale(nn.Module):
     in_channels : int
         Channels of the map that enters from the scale above.
     channels : int
-        Channels of the maps that leave, downward and upward.
+        Channels of the map that leaves downward.
+    up_channels : int
+        Channels of the map that leaves upward.
     non_local : bool
         Whether the way down has a non-local block.
     """
 
-    def __init__(self, in_channels: int, channels: int, non_local: bool):
+    def __init__(self, in_channels: int, channels: int, up_channels: int, non_local: bool):
         super().__init__()
         # As above: the order decides which weights a seed gives.
         self.skip = ConvBlock(in_channels, SKIP_CHANNELS, 1)
         self.downsample = ConvBlock(in_channels, channels, 3, stride=2)
         self.non_local = NonLocalBlock(channels) if non_local else nn.Identity()
         self.encode = ConvBlock(channels, channels, 3)
-        self.decode = ConvBlock(SKIP_CHANNELS + channels, channels, 3)
-        self.pointwise = ConvBlock(channels, channels, 1)
+        self.decode = ConvBlock(SKIP_CHANNELS + channels, up_channels, 3)
+        self.pointwise = ConvBlock(up_channels, up_channels, 1)
         self.norm = nn.BatchNorm2d(SKIP_CHANNELS + channels)
 
     def down(self, x: Tensor) -> Tensor:
@@ -107,7 +109,7 @@ class Scale(nn.Module):
         return x
 
     def up(self, skipped: Tensor, x: Tensor) -> Tensor:
-        """Join what skipped, (1, SKIP_CHANNELS, h, w), and the map below to (1, channels, h, w)."""
+        """Join what skipped, (1, SKIP_CHANNELS, h, w), with the map below: (1, up_channels, h, w)."""
         height, width = skipped.shape[2:]
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # An odd size comes back one larger; a centre crop by one takes the last row or column off.
@@ -138,6 +140,9 @@ class SkipNetwork(nn.Module):
         Channels of the feature maps; even, since the non-local blocks halve them.
     scales : int
         How many times the size is halved.
+    top_channels : int, optional
+        Channels of the last feature maps, those of full size; by default `channels`, as the paper
+        has it. Most of the time goes there.
 
     Examples
     --------
@@ -148,17 +153,34 @@ class SkipNetwork(nn.Module):
     torch.Size([1, 1, 33, 40])
     """
 
-    def __init__(self, in_channels: int = 8, channels: int = 128, scales: int = 5):
+    def __init__(
+        self,
+        in_channels: int = 8,
+        channels: int = 128,
+        scales: int = 5,
+        top_channels: int | None = None,
+    ):
         super().__init__()
-        self.arguments = {"in_channels": in_channels, "channels": channels, "scales": scales}
-        widths = [in_channels] + scales * [channels]
+        top = top_channels or channels
+        self.arguments = {
+            "in_channels": in_channels,
+            "channels": channels,
+            "scales": scales,
+            "top_channels": top,
+        }
         self.scales = cast(
             Sequence[Scale],
             nn.ModuleList(
-                Scale(widths[i], channels, non_local=i >= NON_LOCAL_FROM) for i in range(scales)
+                Scale(
+                    channels if i else in_channels,
+                    channels,
+                    channels if i else top,
+                    non_local=i >= NON_LOCAL_FROM,
+                )
+                for i in range(scales)
             ),
         )
-        self.output = conv(channels, 1, 1)
+        self.output = conv(top, 1, 1)
 
     def forward(self, zx: Tensor) -> Tensor:
         """Map the input (1, in_channels, h, w) to the image (1, 1, h, w) in (0, 1)."""

@@ -1,10 +1,15 @@
-"""The finish of a restoration: the network's image averaged with a sparse deconvolution."""
+"""The finish of a restoration: what a network left of the blur and the noise is removed."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from utils.engine.deconvolution import deconvolve
+from utils.engine.noise import estimate_residual
+from utils.engine.refine import restore_by_levels
+
+# Levels in units of the residual's standard deviation: with the kernel as it is, and refitted.
+LEVELS = np.geomspace(5.2, 1.3, 6)
+REFIT_LEVELS = np.geomspace(6.0, 3.5, 8)
 
 
 def finish(
@@ -14,5 +19,52 @@ def finish(
     *,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    d = deconvolve(blurry, kernel, full=True)
-    return (sharp + d.clip(0, 1)) / 2, kernel
+    """Improve a network's image and kernel under collaborative filtering as the prior.
+
+    The image is first restored anew with the kernel as it is. The average of that and the
+    network's image, each having its own errors, is then refined together with the kernel.
+
+    Parameters
+    ----------
+    blurry : (H, W) float array
+        The blurry image in [0, 1].
+    sharp : (H + kh - 1, W + kw - 1) array
+        The network's image in [0, 1].
+    kernel : (kh, kw) array
+        Its kernel, non-negative, sum 1.
+    on_step : callable, optional
+        Called as ``on_step(done, total, detail)`` after every level.
+
+    Returns
+    -------
+    sharp : (H + kh - 1, W + kw - 1) float32 array
+        The finished image, not confined to [0, 1].
+    kernel : (kh, kw) array
+        The kernel fitted anew.
+
+    References
+    ----------
+    See `utils.engine.refine.restore_by_levels`.
+    """
+    residual = estimate_residual(blurry)
+    total = len(LEVELS) + len(REFIT_LEVELS)
+    done = 0
+
+    def tell(image: np.ndarray, kernel: np.ndarray) -> None:
+        nonlocal done
+        done += 1
+        if on_step:
+            on_step(done, total, "")
+
+    kernel = np.asarray(kernel, np.float64)
+    kernel = kernel / kernel.sum()
+    restored, _ = restore_by_levels(blurry, kernel, residual, LEVELS * residual, on_level=tell)
+    return restore_by_levels(
+        blurry,
+        kernel,
+        residual,
+        REFIT_LEVELS * residual,
+        sharp=(restored + sharp) / 2,
+        fit_kernel=True,
+        on_level=tell,
+    )

@@ -30,6 +30,11 @@ class Recipe:
         Standard deviation of the Gaussian noise added to Gx's input, drawn in every iteration.
     channels, scales : int
         Width and depth of Gx.
+    top_channels : int or None
+        Its width at full size, if less.
+    warm_iterations : int
+        For this many of the first iterations Gx alone is fitted, by 1 - SSIM, to an estimate of
+        the sharp image, where there is one.
     precision : str
         Arithmetic of Gx: ``fp32``, ``tf32``, ``bf16`` or ``auto`` (see `utils.engine.precision`).
 
@@ -48,6 +53,8 @@ class Recipe:
     input_noise: float = 0.001
     channels: int = 128
     scales: int = 5
+    top_channels: int | None = None
+    warm_iterations: int = 0
     precision: str = "fp32"
 
     def uses_mse(self, iteration: int) -> bool:

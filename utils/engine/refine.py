@@ -10,7 +10,6 @@ from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve, noise_weight
 from utils.engine.kernel_fit import (
     Observation,
-    centre,
     fit_edges,
     gradients_of,
     keep_strongest,
@@ -80,7 +79,7 @@ def restore_by_levels(
         smooth[observation.reach] = denoise(image[observation.reach], level)
         if fit_kernel:
             edges = keep_strongest(gradients_of(smooth), STRONGEST, observation.reach)
-            kernel = centre(prune(fit_edges(edges, observation, kernel)))
+            kernel = prune(fit_edges(edges, observation, kernel))
         image = _explain(observation, kernel, smooth, (noise / level) ** 2)
         if on_level:
             on_level(image[observation.reach], kernel)

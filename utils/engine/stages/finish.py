@@ -1,4 +1,4 @@
-"""The end of a fast method: the kernel fitted anew, and the image averaged with a deconvolution."""
+"""The end of a fast method: image and kernel refined from what the networks found."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -8,7 +8,7 @@ from utils.engine.stage import Restoration, Stage, Work
 
 @dataclass(frozen=True)
 class Finish(Stage):
-    """Average Gx's image with a sparse deconvolution (see `utils.engine.finish.finish`).
+    """Refine Gx's image and the kernel once more (see `utils.engine.finish.finish`).
 
     Parameters
     ----------
@@ -27,6 +27,7 @@ class Finish(Stage):
         sharp, kernel = finish(
             restoration.blurry, restoration.sharp, restoration.kernel, on_step=work.step
         )
+        sharp = sharp.clip(0, 1)
         if self.beside:
             return replace(restoration, others={**restoration.others, "finished": sharp})
         others = {**restoration.others, "gx": restoration.sharp}

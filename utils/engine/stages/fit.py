@@ -78,6 +78,7 @@ class Fit(Stage):
             self.recipe,
             device=work.device,
             start=state,
+            estimate=restoration.sharp if self.recipe.warm_iterations else None,
             save_every=work.save_every,
             on_save=save,
             checkpoint_due=work.checkpoint_due,
