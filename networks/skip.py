@@ -109,7 +109,7 @@ class Scale(nn.Module):
         return x
 
     def up(self, skipped: Tensor, x: Tensor) -> Tensor:
-        """Join what skipped, (1, SKIP_CHANNELS, h, w), with the map below: (1, up_channels, h, w)."""
+        """Join what skipped, (1, SKIP_CHANNELS, h, w), and the map below; map to up_channels."""
         height, width = skipped.shape[2:]
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # An odd size comes back one larger; a centre crop by one takes the last row or column off.

@@ -1,6 +1,7 @@
 """Where the data lies that is not part of the project, and how the scripts are run."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 import utils.images.opencv  # noqa: F401  before any test imports cv2, which then has its limit
+
+# A shell's background jobs, and all that they start, ignore it; the tests that send it need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -64,6 +64,8 @@ def _find_similar(image: np.ndarray) -> np.ndarray:
         sums = np.einsum("iajb,iajb->ij", difference, difference)
         sums = sums[1:] + sums[:-1]
         distances[number] = (sums[:, 1:] + sums[:, :-1]).ravel()
+    # Each block is in its own group, however many are its equals; so every pixel is in some group.
+    distances[offsets.index((0, 0))] = -1
     nearest = np.argpartition(distances, SIMILAR, axis=0)[:SIMILAR].T
     down, right = np.array(offsets).T
     corners = np.add.outer(

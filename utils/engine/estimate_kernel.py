@@ -8,6 +8,7 @@ from scipy import fft, ndimage
 from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve
 from utils.engine.kernel_fit import (
+    CLIPPED,
     Observation,
     centre,
     fit_edges,
@@ -38,9 +39,6 @@ DATA_NOISE = 0.01
 POLISH_ROUNDS = 4
 POLISH_STRONGEST = 0.3
 POLISH_WEIGHT = 8000.0
-
-# Levels from which on a pixel may be a highlight that the sensor cut off.
-CLIPPED = 0.95
 
 # The full-size rounds see no more than this many pixels a side: more no longer helps the kernel.
 LARGEST_WINDOW = 512
@@ -122,7 +120,7 @@ def estimate_kernel(
             tell(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
     kernel = _refine(observation, kernel, tell)
     for _ in range(POLISH_ROUNDS):
-        sharp = deconvolve(window, kernel, POLISH_WEIGHT, full=True)
+        sharp = deconvolve(window, kernel, POLISH_WEIGHT, clipped=window >= CLIPPED, full=True)
         image = observation.place(sharp)
         edges = keep_strongest(gradients_of(image), POLISH_STRONGEST, observation.reach)
         kernel = prune(fit_edges(edges, observation, kernel))
@@ -165,6 +163,8 @@ def _flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.
         gradients *= np.sum(gradients**2, axis=0) > 2 / penalty
         multiplier += fft.irfft2(blur * spectrum, shape)
         data = (target + data_penalty * multiplier) / (weights + data_penalty)
+        above = observation.clipped & (multiplier > observation.blurry)
+        data[above] = multiplier[above]
         multiplier -= data
         spectrum = penalty * fft.rfft2(gradients_adjoint(gradients))
         spectrum += data_penalty * blur.conj() * fft.rfft2(data - multiplier)
@@ -187,11 +187,12 @@ def _refine(
     data_noise = random.standard_normal(shape, dtype=np.float32)
     gradient_noise = random.standard_normal((2, *shape), dtype=np.float32)
     precision = np.float32(DATA_NOISE**-2)
-    seen = observation.seen * precision
     solution = np.stack([_flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
     solution = solution.astype(np.float32)
     for _ in range(REFINE_ROUNDS):
         blur = spectrum_of(kernel, shape)
+        below = observation.seen_below(fft.irfft2(blur * fft.rfft2(solution[0]), shape))
+        seen = below * precision
         mean, deviation = (gradients_of(part) for part in solution)
         energy = np.sum(mean**2, axis=0)
         energy += ndimage.gaussian_filter(np.sum(deviation**2, axis=0), 1.5, mode="wrap")
@@ -203,7 +204,10 @@ def _refine(
         )
 
         def normal(
-            images: np.ndarray, blur: np.ndarray = blur, weights: np.ndarray = weights
+            images: np.ndarray,
+            blur: np.ndarray = blur,
+            seen: np.ndarray = seen,
+            weights: np.ndarray = weights,
         ) -> np.ndarray:
             product = fft.irfft2(
                 blur.conj() * fft.rfft2(seen * fft.irfft2(blur * fft.rfft2(images), shape)), shape
@@ -217,9 +221,7 @@ def _refine(
         ) -> np.ndarray:
             return fft.irfft2(preconditioner * fft.rfft2(images), shape)
 
-        data = np.stack(
-            [seen * observation.blurry, np.sqrt(precision) * observation.seen * data_noise]
-        )
+        data = np.stack([seen * observation.blurry, np.sqrt(precision) * below * data_noise])
         target = fft.irfft2(blur.conj() * fft.rfft2(data), shape)
         target[1] += gradients_adjoint(np.sqrt(weights) * gradient_noise)
         solution = solve(normal, precondition, target, solution, SOLVER_STEPS)

@@ -9,6 +9,9 @@ from scipy import fft, ndimage
 FAINT = 0.02
 ISLAND = 0.02
 
+# Levels from which on a pixel may be a highlight that the sensor cut off.
+CLIPPED = 0.98
+
 _REFILLS = 3
 _NNLS_STEPS = 40
 _RIDGE = 1e-3
@@ -18,7 +21,8 @@ class Observation:
     """The blurry image of one scale on a periodic grid with room for what it does not show.
 
     On the grid a sharp image x and a kernel k give the blurry one as ``y[i] = sum_a k[a] x[i + a]``
-    with the seen pixels in the upper left corner and nothing known of the others.
+    with the seen pixels in the upper left corner and nothing known of the others. Of a pixel whose
+    highlight the sensor cut off, only a lower bound is seen.
     """
 
     def __init__(self, blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
@@ -29,9 +33,11 @@ class Observation:
         self.seen = np.zeros(self.shape, np.float32)
         self.seen[:height, :width] = 1
         self.blurry = self.place(blurry)
+        self.clipped = self.blurry >= CLIPPED
+        exact = self.seen * ~self.clipped
         self.gradients_seen = np.zeros((2, *self.shape), np.float32)
-        self.gradients_seen[0, : height - 1, :width] = 1
-        self.gradients_seen[1, :height, : width - 1] = 1
+        self.gradients_seen[0, :-1] = exact[:-1] * exact[1:]
+        self.gradients_seen[1, :, :-1] = exact[:, :-1] * exact[:, 1:]
         self.gradients = gradients_of(self.blurry) * self.gradients_seen
         margins = [
             ((extent - 1) // 2, side - seen - (extent - 1) // 2)
@@ -50,6 +56,10 @@ class Observation:
         placed[: image.shape[0], : image.shape[1]] = image
         return placed
 
+    def seen_below(self, blurred: np.ndarray) -> np.ndarray:
+        """What is seen, except clipped pixels that a blurred image rightly exceeds."""
+        return self.seen * ~(self.clipped & (blurred > self.blurry))
+
 
 def fit_edges(edges: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
     """Fit the kernel that takes a sharp image's gradients to the blurry one's."""
@@ -60,7 +70,8 @@ def fit_edges(edges: np.ndarray, observation: Observation, kernel: np.ndarray) -
 def fit_posterior(solution: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
     """Fit the kernel to an uncertain sharp image, given as its mean and one deviation from it."""
     targets = np.stack([observation.blurry, np.zeros_like(observation.blurry)])
-    return _fit(solution, targets, np.stack([observation.seen] * 2), kernel, 0)
+    exact = observation.seen * ~observation.clipped
+    return _fit(solution, targets, np.stack([exact] * 2), kernel, 0)
 
 
 def _fit(

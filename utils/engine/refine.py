@@ -9,6 +9,7 @@ from utils.engine.collaborative import denoise
 from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve, noise_weight
 from utils.engine.kernel_fit import (
+    CLIPPED,
     Observation,
     fit_edges,
     gradients_of,
@@ -72,7 +73,9 @@ def restore_by_levels(
     """
     observation = Observation(blurry, kernel.shape)
     if sharp is None:
-        sharp = deconvolve(blurry, kernel, noise_weight(noise), full=True)
+        sharp = deconvolve(
+            blurry, kernel, noise_weight(noise), clipped=blurry >= CLIPPED, full=True
+        )
     image = observation.place(sharp)
     for level in levels:
         smooth = image.copy()
@@ -93,9 +96,10 @@ def _explain(
     shape = observation.shape
     blur = spectrum_of(kernel, shape)
     inverse = 1 / (np.abs(blur) ** 2 + np.float32(weight))
+    seen = observation.seen_below(fft.irfft2(blur * fft.rfft2(near), shape))
 
     def adjoint(residual: np.ndarray) -> np.ndarray:
-        return fft.irfft2(blur.conj() * fft.rfft2(observation.seen * residual), shape)
+        return fft.irfft2(blur.conj() * fft.rfft2(seen * residual), shape)
 
     def normal(images: np.ndarray) -> np.ndarray:
         return adjoint(fft.irfft2(blur * fft.rfft2(images), shape)) + np.float32(weight) * images

@@ -202,9 +202,11 @@ def test_gradients_by_differences():
     )
 
 
-def plain_and_fast(channels: int, scales: int = 5) -> tuple[SkipNetwork, SkipNetwork]:
+def plain_and_fast(
+    channels: int, scales: int = 5, top_channels: int | None = None
+) -> tuple[SkipNetwork, SkipNetwork]:
     """Make two equal networks, the second laid out as the optimisation does."""
-    gx = SkipNetwork(channels=channels, scales=scales)
+    gx = SkipNetwork(channels=channels, scales=scales, top_channels=top_channels)
     # At the start the non-local blocks' last normalisation is zero and hides what lies before it.
     for module in gx.modules():
         if isinstance(module, NonLocalBlock):
@@ -213,17 +215,24 @@ def plain_and_fast(channels: int, scales: int = 5) -> tuple[SkipNetwork, SkipNet
 
 
 @pytest.mark.parametrize(
-    ("channels", "capability"), [(8, "AVX2"), (32, "AVX512"), (64, "AVX2"), (128, "AVX512")]
+    ("channels", "top_channels", "capability"),
+    [
+        (8, None, "AVX2"),
+        (32, None, "AVX512"),
+        (64, 16, "AVX2"),
+        (64, None, "AVX2"),
+        (128, None, "AVX512"),
+    ],
 )
 @pytest.mark.parametrize(
     ("scales", "size"),
     [(1, (33, 33)), (2, (34, 47)), (3, (40, 33)), (4, (37, 50)), (5, (33, 33)), (5, (47, 62))],
 )
-def test_whole_network(monkeypatch, channels, capability, scales, size):
+def test_whole_network(monkeypatch, channels, top_channels, capability, scales, size):
     """Image, every gradient and the running statistics, in float64."""
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
     torch.manual_seed(0)
-    networks = [gx.double() for gx in plain_and_fast(channels, scales)]
+    networks = [gx.double() for gx in plain_and_fast(channels, scales, top_channels)]
     zx = torch.rand(1, 8, *size).double().requires_grad_()
     weights = torch.randn(1, 1, *size).double()
     images, gradients = [], []

@@ -19,13 +19,15 @@ class EstimateKernel(Stage):
         # SciPy takes a second to import, and --help needs none.
         from utils.engine.deconvolution import deconvolve, noise_weight
         from utils.engine.estimate_kernel import estimate_kernel
+        from utils.engine.kernel_fit import CLIPPED
         from utils.engine.noise import estimate_noise, estimate_residual
 
         blurry = restoration.blurry
         work.note(noise=round(estimate_noise(blurry), 5))
         kernel = estimate_kernel(blurry, restoration.kernel_size, on_step=work.step)
         weight = noise_weight(estimate_residual(blurry))
-        sharp = deconvolve(blurry, kernel, weight, full=True).clip(0, 1)
+        sharp = deconvolve(blurry, kernel, weight, clipped=blurry >= CLIPPED, full=True)
+        sharp = sharp.clip(0, 1)
         found = replace(restoration, kernel=kernel, sharp=sharp)
         work.save(found)
         return found

@@ -1,0 +1,228 @@
+"""The kernel from one blurry image: the estimate, its refinement, the finish, and their parts."""
+
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from statistic.metrics import comp_upto_shift, psnr
+from tests.pictures import blurred, hook, picture, sharp_scene
+from utils.engine.collaborative import denoise
+from utils.engine.conjugate_gradients import solve
+from utils.engine.deconvolution import deconvolve
+from utils.engine.estimate_kernel import estimate_kernel, list_scales
+from utils.engine.kernel_fit import (
+    Observation,
+    centre,
+    fit_edges,
+    gradients_adjoint,
+    gradients_of,
+    keep_strongest,
+    prune,
+    spectrum_of,
+)
+from utils.engine.noise import estimate_noise
+from utils.engine.refine import restore_by_levels
+from utils.images.kernels import crop_to_blurry
+
+
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest correlation of two kernels over all shifts."""
+    return float(correlate(a, b).max() / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A blurry image, the sharp one, and the kernel."""
+    kernel = hook(9, 7)
+    return *blurred(kernel, 120, 132), kernel
+
+
+@pytest.fixture(scope="module")
+def estimate(scene) -> np.ndarray:
+    return estimate_kernel(scene[0], (11, 13))
+
+
+def test_the_estimate_is_the_kernel_in_a_larger_frame(scene, estimate):
+    assert estimate.shape == (11, 13)
+    assert estimate.min() >= 0 and estimate.sum() == pytest.approx(1)
+    assert similarity(estimate, scene[2]) > 0.9
+    assert similarity(estimate, scene[2]) > similarity(estimate, scene[2][::-1, ::-1]) + 0.1
+
+
+def test_the_estimate_lies_in_the_middle(estimate):
+    for axis, side in enumerate(estimate.shape):
+        profile = estimate.sum(axis=1 - axis)
+        assert abs(profile @ np.arange(side) - (side - 1) / 2) <= 0.5
+
+
+def test_the_estimate_restores(scene, estimate):
+    blurry, sharp, _ = scene
+    restored = deconvolve(blurry, estimate)
+    assert comp_upto_shift(restored, sharp)[0] > comp_upto_shift(blurry, sharp)[0] + 6
+
+
+def test_the_same_image_gives_the_same_kernel_and_steps_are_told(scene):
+    told: list[tuple[int, int, str]] = []
+    size = (5, 5)
+    first, again = (
+        estimate_kernel(scene[0], size, on_step=step) for step in (None, lambda *s: told.append(s))
+    )
+    np.testing.assert_array_equal(again, first)
+    assert [done for done, *_ in told] == list(range(1, told[0][1] + 1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "words"),
+    [
+        ((63, 80), (5, 5), "blurry has shape"),
+        ((80, 80, 3), (5, 5), "blurry has shape"),
+        ((80, 80), (2, 5), "kernel_size is"),
+        ((80, 80), (153, 5), "kernel_size is"),
+        ((80, 80), (5, 80), "kernel_size is"),
+        ((80, 80), (5,), "kernel_size is"),
+    ],
+)
+def test_the_estimate_names_a_wrong_argument(shape, size, words):
+    with pytest.raises(ValueError, match=words):
+        estimate_kernel(np.zeros(shape), size)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (15, 9), (151, 27)])
+def test_scales_go_from_a_few_pixels_to_full_size(size):
+    scales = list_scales(size)
+    assert scales[-1] == (1.0, size)
+    assert max(scales[0][1]) <= 5
+    assert all(side % 2 for _, sides in scales for side in sides)
+    assert all(a[0] < b[0] for a, b in zip(scales, scales[1:], strict=False))
+
+
+def test_the_kernel_step_recovers_the_kernel_from_the_sharp_image():
+    kernel = hook(7, 9)
+    sharp = picture(90, 100)
+    blurry = correlate(sharp, kernel, "valid")
+    observation = Observation(blurry, kernel.shape)
+    edges = keep_strongest(gradients_of(observation.place(sharp)), 1.0, observation.reach)
+    edges[:, observation.reach[0].stop - 1 :] = 0  # the step from the image to the empty margin
+    edges[:, :, observation.reach[1].stop - 1 :] = 0
+    found = np.full(kernel.shape, 1 / kernel.size)
+    for _ in range(5):
+        found = fit_edges(edges, observation, found)
+    np.testing.assert_allclose(found, kernel, atol=0.004)
+
+
+def test_gradients_and_their_adjoint():
+    random = np.random.default_rng(0)
+    image = random.random((9, 8)).astype(np.float32)
+    gradients = random.random((2, 9, 8)).astype(np.float32)
+    assert np.vdot(gradients_of(image), gradients) == pytest.approx(
+        np.vdot(image, gradients_adjoint(gradients)), rel=1e-5
+    )
+
+
+def test_the_spectrum_is_of_the_correlation():
+    kernel, image = hook(5, 3), picture(20, 18).astype(np.float32)
+    blurry = np.fft.irfft2(spectrum_of(kernel, image.shape) * np.fft.rfft2(image), image.shape)
+    np.testing.assert_allclose(
+        blurry[:16, :16], correlate(image, kernel, "valid")[:16, :16], atol=1e-6
+    )
+
+
+def test_pruning_drops_faint_entries_and_islands():
+    kernel = np.zeros((9, 9))
+    kernel[4, 3:6] = 1
+    kernel[4, 6] = 0.01
+    kernel[0, 0] = 0.05
+    pruned = prune(kernel)
+    assert pruned.sum() == pytest.approx(1)
+    assert np.count_nonzero(pruned) == 3
+    assert prune(np.zeros((3, 3))).sum() == pytest.approx(1)
+
+
+def test_centring_moves_by_whole_pixels():
+    kernel = np.zeros((7, 9))
+    kernel[0:2, 0:3] = hook(2, 3)
+    np.testing.assert_array_equal(centre(kernel)[centre(kernel) > 0], kernel[kernel > 0])
+    assert centre(kernel)[2:5, 3:6].sum() == pytest.approx(1)
+
+
+def test_conjugate_gradients_solve_systems_side_by_side():
+    diagonal = np.linspace(1, 5, 30).reshape(5, 6)
+    targets = np.random.default_rng(0).random((2, 5, 6))
+    found = solve(lambda x: diagonal * x, lambda x: x, targets, np.zeros_like(targets), 30)
+    np.testing.assert_allclose(found, targets / diagonal, atol=1e-8)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.02, 0.05])
+def test_noise_is_estimated_whatever_the_image(noise):
+    for blurry in (blurred(hook(9, 9), noise=0)[0], np.full((100, 90), 0.4)):
+        noisy = blurry + noise * np.random.default_rng(2).standard_normal(blurry.shape)
+        assert estimate_noise(noisy) == pytest.approx(noise, rel=0.15)
+
+
+def test_noise_is_at_least_that_of_rounding():
+    assert estimate_noise(np.zeros((64, 64))) == pytest.approx(1 / 255 / 12**0.5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (71, 90), (16, 33)])
+def test_denoising_brings_an_image_nearer(height, width):
+    sharp = sharp_scene(height, width)
+    noisy = sharp + 0.06 * np.random.default_rng(0).standard_normal(sharp.shape)
+    filtered = denoise(noisy, 0.06)
+    assert filtered.shape == sharp.shape
+    assert psnr(255 * filtered, 255 * sharp) > psnr(255 * noisy, 255 * sharp) + 4
+
+
+def test_denoising_keeps_what_has_no_noise():
+    sharp = sharp_scene(64, 72)
+    np.testing.assert_allclose(denoise(sharp, 0.002), sharp, atol=0.01)
+    np.testing.assert_allclose(denoise(np.full((40, 40), 0.25), 0.1), 0.25, atol=1e-3)
+
+
+def test_restoration_by_levels_with_a_known_kernel(scene):
+    blurry, sharp, kernel = scene
+    restored, same = restore_by_levels(blurry, kernel, 0.0046, np.geomspace(0.024, 0.006, 4))
+    assert same is kernel
+    assert restored.shape == (128, 138)
+    restored = crop_to_blurry(restored, kernel.shape).clip(0, 1)
+    assert psnr(255 * restored, 255 * sharp) > psnr(255 * blurry, 255 * sharp) + 12
+
+
+def test_refinement_mends_a_kernel(scene):
+    blurry, sharp, kernel = scene
+    wrong = (kernel + np.full(kernel.shape, 1 / kernel.size)) / 2
+    levels = []
+    restored, found = restore_by_levels(
+        blurry, wrong, 0.0046, np.geomspace(0.08, 0.016, 5), fit_kernel=True,
+        on_level=lambda image, kernel: levels.append((image.shape, kernel.sum())),
+    )  # fmt: skip
+    assert similarity(found, kernel) > similarity(wrong, kernel) + 0.02
+    assert levels == [((128, 138), pytest.approx(1))] * 5
+
+
+def test_the_image_stays_in_place_when_its_kernel_lies_beside_the_middle(scene):
+    """The networks' kernels do; if the refit moved one, the image would no longer fit it."""
+    blurry, _, kernel = scene
+    aside = np.zeros((15, 15))
+    aside[:9, :7] = kernel
+    sharp = deconvolve(blurry, aside, full=True).clip(0, 1)
+    levels = np.geomspace(0.03, 0.016, 3)
+    _, found = restore_by_levels(blurry, aside, 0.0046, levels, sharp=sharp, fit_kernel=True)
+    assert similarity(found, kernel) > 0.95
+    assert np.abs(np.argwhere(found > 0.01).max(axis=0) - [8, 6]).max() <= 1
+
+
+def test_highlights_that_were_cut_off_do_not_ring(monkeypatch):
+    kernel = hook(9, 7)
+    scene = 0.3 * sharp_scene(128, 138)
+    scene[40:44, 50:54] = 12.0
+    clipped = correlate(scene, kernel, "valid").clip(0, 1)
+    around = np.zeros(scene.shape, bool)
+    around[25:60, 35:70] = True
+    around[38:46, 48:56] = False
+    errors = []
+    for level in (0.98, 2.0):
+        for module in ("kernel_fit", "refine"):
+            monkeypatch.setattr(f"utils.engine.{module}.CLIPPED", level)
+        restored, _ = restore_by_levels(clipped, kernel, 0.0046, np.geomspace(0.024, 0.006, 4))
+        errors.append(np.sqrt(np.mean((restored - scene)[around] ** 2)))
+    assert errors[0] < errors[1] / 2
