@@ -40,7 +40,7 @@ POLISH_ROUNDS = 4
 POLISH_STRONGEST = 0.3
 POLISH_WEIGHT = 8000.0
 
-# The full-size rounds see no more than this many pixels a side: more no longer helps the kernel.
+# No round sees more than this many pixels a side: more no longer helps the kernel.
 LARGEST_WINDOW = 512
 
 SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
@@ -106,11 +106,12 @@ def estimate_kernel(
         if on_step:
             on_step(done, total, detail)
 
-    window = blurry[_busiest_window(blurry, [LARGEST_WINDOW + side for side in kernel_size])]
     previous_scale, smallest = scales[0]
     kernel = _blob(smallest)
     for scale, size in scales:
-        observation = Observation(window if scale == 1 else _shrink_image(blurry, scale), size)
+        shrunk = blurry if scale == 1 else _shrink_image(blurry, scale)
+        window = shrunk[_busiest_window(shrunk, [LARGEST_WINDOW + side for side in size])]
+        observation = Observation(window, size)
         kernel = _resample(kernel, size, scale / previous_scale)
         previous_scale = scale
         for weight in np.geomspace(*FLATTEN_WEIGHT, ROUNDS):

@@ -24,6 +24,9 @@ BYTES_NOT_KEPT = 42
 # Above this size of a map in bytes, memory matters more than a fifth of the time.
 LARGEST_MAP = 2**28
 
+# Of the refinement, a pixel: most of it for the distances between blocks.
+REFINEMENT_BYTES = 700
+
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -45,6 +48,12 @@ def fit_bytes(
     """
     per_value = BYTES_KEPT if kept else BYTES_NOT_KEPT
     return int(FIXED_BYTES + per_value * _map_values(image_size, kernel_size, recipe))
+
+
+def refinement_bytes(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> int:
+    """Estimate the memory that a deconvolution or a refinement takes, in bytes."""
+    (height, width), (kh, kw) = image_size, kernel_size
+    return int(FIXED_BYTES + REFINEMENT_BYTES * (height + kh - 1) * (width + kw - 1))
 
 
 def worth_keeping(

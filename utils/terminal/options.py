@@ -11,6 +11,7 @@ from pathlib import Path
 from utils.engine.methods import change_recipes
 from utils.engine.recipe import PRECISIONS
 from utils.engine.stage import Method
+from utils.engine.stages.finish import Finish
 from utils.errors import DataError
 from utils.images.reading import list_images
 from utils.runs.options import LOCAL, Options
@@ -78,6 +79,8 @@ def parse_options(
     names = f"{', '.join(methods)} (%(default)s)"
     default = next(iter(methods))
     add("--method", "--recipe", choices=methods, default=default, metavar="NAME", help=names)
+    finish = "also write NAME_finished.png, the image as `fast` would finish it"
+    add("--finish", action="store_true", help=finish)
     add("--num_iter", type=integer(1), metavar="N", help="length of the first fit (the method's)")
     weight = "weight of the total variation (the method's)"
     add("--tv_weight", type=real(0), metavar="W", help=weight)
@@ -105,6 +108,11 @@ def parse_options(
     given = parser.parse_args(arguments)
 
     check_cluster_options(given, parser)
+    method = methods[given.method]
+    if given.finish:
+        if isinstance(method[-1], Finish):
+            parser.error(f"--finish: --method {given.method} always ends with it")
+        method = (*method, Finish(beside=True))
     is_default = given.data_path == [Path(data_path)]
     remedy = where_to_get if is_default else "give another --data_path"
     found = find_images(given.data_path, given.only, remedy)
@@ -121,7 +129,7 @@ def parse_options(
         save_path=given.save_path,
         method_name=given.method,
         method=change_recipes(
-            methods[given.method],
+            method,
             num_iter=given.num_iter,
             tv_weight=given.tv_weight,
             precision=given.precision,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
 
 
@@ -14,6 +15,11 @@ class EstimateKernel(Stage):
     """
 
     name: ClassVar[str] = "kernel estimate"
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        return refinement_bytes(image_size, kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
 
 
@@ -19,6 +20,14 @@ class Finish(Stage):
 
     name: ClassVar[str] = "finish"
     beside: bool = False
+
+    def applies(self, restoration: Restoration) -> bool:
+        return restoration.gx is not None
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        return refinement_bytes(image_size, kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         from utils.engine.finish import finish  # brings SciPy, which --help does not need

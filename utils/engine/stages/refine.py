@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
 
 
@@ -26,6 +27,11 @@ class Refine(Stage):
     rounds: int = 12
     highest: float = 20 / 255
     lowest: float = 3.5
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        return refinement_bytes(image_size, kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
