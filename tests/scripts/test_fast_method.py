@@ -1,0 +1,117 @@
+"""`--method fast` and `--finish` as their users run them, and the fast method's resume."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from statistic.metrics import comp_upto_shift
+from tests.pictures import blurred, hook
+from utils.engine.methods import FAST, LEVIN, blind_methods
+from utils.engine.restore import Task, restore
+from utils.engine.stage import Restoration
+from utils.engine.stages.fit import FitFromKernel
+from utils.images.reading import read_gray, read_kernel
+
+SCRIPT = "selfdeblur_levin.py"
+NAME = "im1_kernel5_img"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of one small blurry image, with its truth."""
+    blurry, sharp = blurred(hook(9, 7), 80, 96)
+    (tmp_path / "images/gt").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / f"images/{NAME}.png"), np.rint(255 * blurry))
+    cv2.imwrite(str(tmp_path / "images/gt/im1.png"), np.rint(255 * sharp))
+    return tmp_path / "images"
+
+
+def test_fast_writes_the_finished_image_and_that_of_gx(run_script, images, tmp_path):
+    results = tmp_path / "results"
+    run = run_script(
+        SCRIPT, "--data_path", images, "--save_path", results, "--method", "fast",
+        "--num_iter", 3,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    restored, of_gx = (read_gray(results / f"{NAME}_{kind}.png") for kind in ("x", "gx"))
+    blurry, truth = read_gray(images / f"{NAME}.png"), read_gray(images / "gt/im1.png")
+    of_blurry, of_restored, of_network = (
+        comp_upto_shift(image, truth)[0] for image in (blurry, restored, of_gx)
+    )
+    assert of_restored > of_blurry + 6 and of_restored > of_network
+    assert read_kernel(results / f"{NAME}_k.png").shape == (11, 11)
+    record = json.loads((results / f"{NAME}.json").read_text())
+    stages = [stage["stage"] for stage in record["stages"]]
+    assert stages == ["kernel estimate", "refinement", "joint fit", "finish"]
+    assert all(stage["steps"] == stage["total"] > 0 for stage in record["stages"])
+
+
+def test_finish_writes_another_image_beside(run_script, images, tmp_path):
+    plain, finished = tmp_path / "plain", tmp_path / "finished"
+    for results, more in ((plain, []), (finished, ["--finish"])):
+        run = run_script(
+            SCRIPT, "--data_path", images, "--save_path", results, "--method", "quick",
+            "--num_iter", 3, "--precision", "fp32", *more,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+    for kind in ("x", "k"):
+        name = f"{NAME}_{kind}.png"
+        assert (plain / name).read_bytes() == (finished / name).read_bytes()
+    assert (finished / f"{NAME}_finished.png").exists()
+    assert not (plain / f"{NAME}_finished.png").exists()
+
+
+def test_finish_is_refused_where_it_is_always_done(run_script, images, tmp_path):
+    run = run_script(
+        SCRIPT, "--data_path", images, "--save_path", tmp_path / "results",
+        "--method", "fast", "--finish",
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "--finish: --method fast always ends with it" in run.stderr
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
+    blurry, _ = blurred(hook(5, 5), 64, 66)
+    recipe = replace(FAST, num_iter=4, warm_iterations=2, channels=8, top_channels=4)
+    method = tuple(
+        replace(part, recipe=recipe) if isinstance(part, FitFromKernel) else part
+        for part in blind_methods(LEVIN)["fast"]
+    )
+    task = Task(method, Restoration(blurry.astype(np.float32), (5, 5)))
+    whole = restore(task, device="cpu")
+
+    stops, kept = 0, b""
+
+    def due() -> bool:
+        nonlocal stops
+        stops += 1
+        return True
+
+    def keep(checkpoint: bytes, record: dict) -> None:
+        nonlocal kept
+        kept = checkpoint
+        if record["stage"] == method[stage].name and record["steps"] >= 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        restore(task, device="cpu", checkpoint_due=due, on_checkpoint=keep)
+    resumed = restore(task, device="cpu", checkpoint=kept)
+    np.testing.assert_array_equal(resumed.sharp, whole.sharp)
+    np.testing.assert_array_equal(resumed.kernel, whole.kernel)
+    np.testing.assert_array_equal(resumed.others["gx"], whole.others["gx"])
+    assert resumed.losses == whole.losses
+
+
+def test_a_large_image_goes_without_the_fit():
+    fit = blind_methods(LEVIN)["fast"][2]
+    small, large = (Restoration(np.zeros(size), (9, 9)) for size in ((255, 255), (700, 1024)))
+    assert fit.applies(small) and not fit.applies(large)
+    assert fit.bytes_needed((700, 1024), (9, 9)) == 0 < fit.bytes_needed((255, 255), (9, 9))
