@@ -9,9 +9,10 @@ import pytest
 
 from statistic.metrics import comp_upto_shift
 from tests.pictures import blurred, hook
+from utils.engine.deconvolution import deconvolve
 from utils.engine.methods import FAST, LEVIN, blind_methods
 from utils.engine.restore import Task, restore
-from utils.engine.stage import Restoration
+from utils.engine.stage import Restoration, Work
 from utils.engine.stages.fit import FitFromKernel
 from utils.images.reading import read_gray, read_kernel
 
@@ -115,3 +116,26 @@ def test_a_large_image_goes_without_the_fit():
     small, large = (Restoration(np.zeros(size), (9, 9)) for size in ((255, 255), (700, 1024)))
     assert fit.applies(small) and not fit.applies(large)
     assert fit.bytes_needed((700, 1024), (9, 9)) == 0 < fit.bytes_needed((255, 255), (9, 9))
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_stage_that_explains_the_image_worse_is_left_out(stage, monkeypatch):
+    blurry, _ = blurred(hook(5, 5), 64, 66)
+    kernel = hook(5, 5)
+    sharp = deconvolve(blurry, kernel, full=True).clip(0, 1)
+
+    def spoil(*arguments, **options):
+        return np.zeros(sharp.shape), kernel
+
+    monkeypatch.setattr("utils.engine.refine.restore_by_levels", spoil)
+    monkeypatch.setattr("utils.engine.finish.restore_by_levels", spoil)
+    before = Restoration(blurry, kernel.shape, kernel=kernel, sharp=sharp)
+    notes = {}
+    work = Work(
+        device="cpu", seed=0, save_every=1, state=None, show=lambda *step: None,
+        save=lambda found: None, checkpoint_due=lambda: False, keep=lambda state: None,
+        note=notes.update,
+    )  # fmt: skip
+    after = blind_methods(LEVIN)["fast"][stage].run(before, work)
+    np.testing.assert_array_equal(after.sharp, sharp)
+    assert "kept" in notes

@@ -89,6 +89,31 @@ def restore_by_levels(
     return image[observation.reach], kernel
 
 
+def unexplained(blurry: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> float:
+    """Root mean square of what an image and its kernel leave of the blurry image.
+
+    Parameters
+    ----------
+    blurry : (H, W) array
+        The blurry image in [0, 1].
+    sharp : (H + kh - 1, W + kw - 1) array
+        The sharp image.
+    kernel : (kh, kw) array
+        Its kernel for valid correlation.
+
+    Returns
+    -------
+    float
+        In the image's units; clipped highlights count only where the blurred image is below them.
+    """
+    observation = Observation(blurry, kernel.shape)
+    shape = observation.shape
+    image = observation.place(sharp)
+    blurred = fft.irfft2(spectrum_of(kernel, shape) * fft.rfft2(image), shape)
+    residual = (blurred - observation.blurry) * observation.seen_below(blurred)
+    return float(np.sqrt(np.sum(residual**2, dtype=np.float64) / blurry.size))
+
+
 def _explain(
     observation: Observation, kernel: np.ndarray, near: np.ndarray, weight: float
 ) -> np.ndarray:

@@ -30,13 +30,21 @@ class Finish(Stage):
         return refinement_bytes(image_size, kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
-        from utils.engine.finish import finish  # brings SciPy, which --help does not need
+        # SciPy takes a second to import, and --help needs none.
+        from utils.engine.finish import finish
+        from utils.engine.noise import estimate_residual
+        from utils.engine.refine import unexplained
 
         assert restoration.sharp is not None and restoration.kernel is not None
         sharp, kernel = finish(
             restoration.blurry, restoration.sharp, restoration.kernel, on_step=work.step
         )
         sharp = sharp.clip(0, 1)
+        blurry, largest = restoration.blurry, 2 * estimate_residual(restoration.blurry)
+        before = unexplained(blurry, restoration.sharp, restoration.kernel)
+        if unexplained(blurry, sharp, kernel) > max(before, largest):
+            work.note(kept="what was before, which explains the image better")
+            sharp, kernel = restoration.sharp, restoration.kernel
         if self.beside:
             return replace(restoration, others={**restoration.others, "finished": sharp})
         others = {**restoration.others, "gx": restoration.sharp}

@@ -36,9 +36,9 @@ class Refine(Stage):
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
         from utils.engine.noise import estimate_residual
-        from utils.engine.refine import restore_by_levels
+        from utils.engine.refine import restore_by_levels, unexplained
 
-        assert restoration.kernel is not None
+        assert restoration.kernel is not None and restoration.sharp is not None
         residual = estimate_residual(restoration.blurry)
         lowest = self.lowest * residual
         levels = np.geomspace(max(self.highest, 2 * lowest), lowest, self.rounds)
@@ -58,6 +58,11 @@ class Refine(Stage):
             fit_kernel=True,
             on_level=tell,
         )
-        found = replace(restoration, kernel=kernel, sharp=sharp.clip(0, 1))
+        sharp = sharp.clip(0, 1)
+        before = unexplained(restoration.blurry, restoration.sharp, restoration.kernel)
+        if unexplained(restoration.blurry, sharp, kernel) > max(before, 2 * residual):
+            work.note(kept="what was before, which explains the image better")
+            return restoration
+        found = replace(restoration, kernel=kernel, sharp=sharp)
         work.save(found)
         return found
