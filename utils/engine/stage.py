@@ -121,7 +121,7 @@ class Work:
 class Stage:
     """One stage of a method: a frozen dataclass whose fields are its settings.
 
-    A stage of your own needs a `name` and `run`; README's docs/methods.md shows one.
+    A stage of your own needs a `name` and `run`; docs/methods.md shows one.
     """
 
     name: ClassVar[str]
