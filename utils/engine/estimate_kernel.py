@@ -43,6 +43,7 @@ POLISH_WEIGHT = 8000.0
 # No round sees more than this many pixels a side: more no longer helps the kernel.
 LARGEST_WINDOW = 512
 
+SMALLEST_IMAGE = 64
 SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
 
 
@@ -94,8 +95,7 @@ def estimate_kernel(
     direction method of multipliers. IEEE Transactions on Image Processing 22(8), 2013.
     """
     blurry = np.asarray(blurry, np.float64)
-    kernel_size = _checked_size(blurry, kernel_size)
-
+    check_arguments(blurry, kernel_size)
     scales = list_scales(kernel_size)
     total = len(scales) * ROUNDS + REFINE_ROUNDS + POLISH_ROUNDS
     done = 0
@@ -127,6 +127,24 @@ def estimate_kernel(
         kernel = prune(fit_edges(edges, observation, kernel))
         tell("polish")
     return centre(kernel)
+
+
+def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
+    """Raise a ValueError that names the first argument of `estimate_kernel` that is wrong."""
+    if blurry.ndim != 2 or min(blurry.shape) < SMALLEST_IMAGE or not np.isfinite(blurry).all():
+        raise ValueError(
+            f"the kernel's estimate takes gray images of {SMALLEST_IMAGE} x {SMALLEST_IMAGE} or "
+            f"more with finite values, not of shape {blurry.shape}"
+        )
+    if len(kernel_size) != 2 or any(
+        side not in range(SMALLEST_KERNEL, LARGEST_KERNEL + 1) or side >= extent
+        for side, extent in zip(kernel_size, blurry.shape, strict=False)
+    ):
+        raise ValueError(
+            f"the kernel's estimate takes sizes from {SMALLEST_KERNEL} to {LARGEST_KERNEL} that "
+            f"are smaller than the image, {blurry.shape[0]} x {blurry.shape[1]}, not "
+            f"{' x '.join(map(str, kernel_size))}"
+        )
 
 
 def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, int]]]:
@@ -269,20 +287,3 @@ def _busiest_window(image: np.ndarray, size: list[int]) -> tuple[slice, slice]:
     windows += sums[:-rows, :-columns]
     top, left = np.unravel_index(np.argmax(windows), windows.shape)
     return slice(top, top + rows), slice(left, left + columns)
-
-
-def _checked_size(blurry: np.ndarray, kernel_size: tuple[int, int]) -> tuple[int, int]:
-    if blurry.ndim != 2 or min(blurry.shape) < 64 or not np.isfinite(blurry).all():
-        raise ValueError(
-            f"blurry has shape {blurry.shape}: give (H, W) of 64 or more with finite values"
-        )
-    size = tuple(kernel_size)
-    if len(size) != 2 or any(
-        side not in range(SMALLEST_KERNEL, LARGEST_KERNEL + 1) or side >= extent
-        for side, extent in zip(size, blurry.shape, strict=False)
-    ):
-        raise ValueError(
-            f"kernel_size is {kernel_size}: give two whole numbers from {SMALLEST_KERNEL} to "
-            f"{LARGEST_KERNEL}, smaller than the image, which is {blurry.shape}"
-        )
-    return int(size[0]), int(size[1])

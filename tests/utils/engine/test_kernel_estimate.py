@@ -74,12 +74,12 @@ def test_the_same_image_gives_the_same_kernel_and_steps_are_told(scene):
 @pytest.mark.parametrize(
     ("shape", "size", "words"),
     [
-        ((63, 80), (5, 5), "blurry has shape"),
-        ((80, 80, 3), (5, 5), "blurry has shape"),
-        ((80, 80), (2, 5), "kernel_size is"),
-        ((80, 80), (153, 5), "kernel_size is"),
-        ((80, 80), (5, 80), "kernel_size is"),
-        ((80, 80), (5,), "kernel_size is"),
+        ((63, 80), (5, 5), "64 x 64"),
+        ((80, 80, 3), (5, 5), "64 x 64"),
+        ((80, 80), (2, 5), "sizes from 3 to 151"),
+        ((80, 80), (153, 5), "sizes from 3 to 151"),
+        ((80, 80), (5, 80), "sizes from 3 to 151"),
+        ((80, 80), (5,), "sizes from 3 to 151"),
     ],
 )
 def test_the_estimate_names_a_wrong_argument(shape, size, words):

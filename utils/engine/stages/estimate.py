@@ -16,6 +16,11 @@ class EstimateKernel(Stage):
 
     name: ClassVar[str] = "kernel estimate"
 
+    def check(self, restoration: Restoration) -> None:
+        from utils.engine.estimate_kernel import check_arguments
+
+        check_arguments(restoration.blurry, restoration.kernel_size)
+
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
     ) -> int:
