@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from utils.engine.noise import estimate_residual
-from utils.engine.refine import restore_by_levels
+from utils.engine.refine import LOWEST, restore_by_levels
 
 # Levels in units of the residual's standard deviation: with the kernel as it is, and refitted.
 LEVELS = np.geomspace(5.2, 1.3, 6)
@@ -63,7 +63,7 @@ def finish(
         blurry,
         kernel,
         residual,
-        REFIT_LEVELS * residual,
+        REFIT_LEVELS * min(residual, LOWEST / REFIT_LEVELS[-1]),
         sharp=(restored + sharp) / 2,
         fit_kernel=True,
         on_level=tell,

@@ -241,7 +241,7 @@ def test_an_image_whose_workers_always_die_is_given_up(
 
     @ray.remote(num_returns="streaming", max_retries=0)
     def work(*arguments):
-        yield "on_machine", ({},)
+        yield "on_machine", ({"device": "cpu"},)
         os._exit(1)
 
     monkeypatch.setattr(utils.runs.cluster, "work", work)

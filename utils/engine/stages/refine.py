@@ -20,7 +20,7 @@ class Refine(Stage):
     highest : float
         The first level, a standard deviation in [0, 1] units.
     lowest : float
-        The last level, in units of the residual's standard deviation.
+        The last level, in units of the residual's standard deviation, but at most `LOWEST`.
     """
 
     name: ClassVar[str] = "refinement"
@@ -36,12 +36,12 @@ class Refine(Stage):
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
         from utils.engine.noise import estimate_residual
-        from utils.engine.refine import restore_by_levels, unexplained
+        from utils.engine.refine import LOWEST, restore_by_levels, unexplained
 
         assert restoration.kernel is not None and restoration.sharp is not None
         residual = estimate_residual(restoration.blurry)
-        lowest = self.lowest * residual
-        levels = np.geomspace(max(self.highest, 2 * lowest), lowest, self.rounds)
+        lowest = min(self.lowest * residual, LOWEST)
+        levels = np.geomspace(self.highest, lowest, self.rounds)
         done = 0
 
         def tell(sharp: np.ndarray, kernel: np.ndarray) -> None:
