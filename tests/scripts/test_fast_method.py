@@ -111,6 +111,14 @@ def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
     assert resumed.losses == whole.losses
 
 
+def test_a_noisy_image_goes_without_the_fit():
+    fit = blind_methods(LEVIN)["fast"][2]
+    blurry, _ = blurred(hook(5, 5), noise=0.01)
+    noisier, _ = blurred(hook(5, 5), noise=0.02)
+    assert fit.applies(Restoration(blurry, (5, 5)))
+    assert not fit.applies(Restoration(noisier, (5, 5)))
+
+
 def test_a_large_image_goes_without_the_fit():
     fit = blind_methods(LEVIN)["fast"][2]
     small, large = (Restoration(np.zeros(size), (9, 9)) for size in ((255, 255), (700, 1024)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from utils.engine.memory import fit_bytes, worth_keeping
+from utils.engine.noise import estimate_noise
 from utils.engine.recipe import Recipe
 from utils.engine.stage import Restoration, Stage, Work
 from utils.errors import DataError
@@ -154,18 +155,22 @@ class FitFromKernel(Fit):
     largest : int
         The most pixels that an image may have. A fit takes a core some 1.5 ms a pixel, and what it
         adds to the refinement, 0.4 dB on Levin's images, is not worth minutes.
+    noisiest : float
+        The largest standard deviation of its noise, in [0, 1] units: Gx comes to fit the noise.
     """
 
     name: ClassVar[str] = "joint fit"
     floor: float = 1e-4
     largest: int = 100_000
+    noisiest: float = 0.015
 
     def check(self, restoration: Restoration) -> None:
         if self.applies(restoration):
             super().check(restoration)
 
     def applies(self, restoration: Restoration) -> bool:
-        return restoration.blurry.size <= self.largest
+        blurry = restoration.blurry
+        return blurry.size <= self.largest and estimate_noise(blurry) <= self.noisiest
 
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
