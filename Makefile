@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/installed
-	$(BIN)/python selfdeblur_levin.py --data_path datasets/sample --save_path results/sample --method quick --num_iter 800
+	$(BIN)/python selfdeblur_levin.py --data_path datasets/sample --save_path results/sample --method fast
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
