@@ -170,6 +170,7 @@ def gradients_of(image: np.ndarray) -> np.ndarray:
 
 
 def gradients_adjoint(gradients: np.ndarray) -> np.ndarray:
+    """Apply the adjoint of `gradients_of`."""
     image = -gradients[0] - gradients[1]
     image[1:] += gradients[0, :-1]
     image[0] += gradients[0, -1]

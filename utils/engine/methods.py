@@ -37,9 +37,10 @@ QUICK = Recipe(
 )
 
 
-# Ours, from an estimate of both kernel and image. Fitted to that image first, Gx has its texture
-# after some hundred iterations, which without it takes more than a thousand. Most of an iteration's
-# time goes into the maps of full size, and 16 channels there do as well as 64 for the same number.
+# Ours, from an estimate of both kernel and image. Fitted to that image first, Gx came 1 to 2 dB
+# nearer on images with texture than from random weights in the same time (benchmarks/RESULTS.md).
+# Most of an iteration's time goes into the maps of full size: with 16 channels there, more
+# iterations fit into it.
 FAST = Recipe(
     num_iter=400,
     milestones=(260, 320, 370),

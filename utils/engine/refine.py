@@ -93,23 +93,29 @@ def restore_by_levels(
     return image[observation.reach], kernel
 
 
-def unexplained(blurry: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> float:
-    """Root mean square of what an image and its kernel leave of the blurry image.
+def explains_worse(
+    blurry: np.ndarray,
+    residual: float,
+    before: tuple[np.ndarray, np.ndarray],
+    after: tuple[np.ndarray, np.ndarray],
+) -> bool:
+    """Whether a refinement has failed: it leaves more of the blurry image than it found, and much.
 
     Parameters
     ----------
     blurry : (H, W) array
         The blurry image in [0, 1].
-    sharp : (H + kh - 1, W + kw - 1) array
-        The sharp image.
-    kernel : (kh, kw) array
-        Its kernel for valid correlation.
-
-    Returns
-    -------
-    float
-        In the image's units; clipped highlights count only where the blurred image is below them.
+    residual : float
+        Standard deviation of what a good restoration leaves; up to twice as much is no failure.
+    before, after : (H + kh - 1, W + kw - 1) and (kh, kw) array
+        The sharp image and its kernel.
     """
+    left = _unexplained(blurry, *after)
+    return left > 2 * residual and left > _unexplained(blurry, *before)
+
+
+def _unexplained(blurry: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> float:
+    """Root mean square of what an image and its kernel leave of the blurry image."""
     observation = Observation(blurry, kernel.shape)
     shape = observation.shape
     image = observation.place(sharp)

@@ -33,18 +33,15 @@ class Finish(Stage):
         # SciPy takes a second to import, and --help needs none.
         from utils.engine.finish import finish
         from utils.engine.noise import estimate_residual
-        from utils.engine.refine import unexplained
+        from utils.engine.refine import explains_worse
 
         assert restoration.sharp is not None and restoration.kernel is not None
-        sharp, kernel = finish(
-            restoration.blurry, restoration.sharp, restoration.kernel, on_step=work.step
-        )
+        blurry, before = restoration.blurry, (restoration.sharp, restoration.kernel)
+        sharp, kernel = finish(blurry, *before, on_step=work.step)
         sharp = sharp.clip(0, 1)
-        blurry, largest = restoration.blurry, 2 * estimate_residual(restoration.blurry)
-        before = unexplained(blurry, restoration.sharp, restoration.kernel)
-        if unexplained(blurry, sharp, kernel) > max(before, largest):
+        if explains_worse(blurry, estimate_residual(blurry), before, (sharp, kernel)):
             work.note(kept="what was before, which explains the image better")
-            sharp, kernel = restoration.sharp, restoration.kernel
+            sharp, kernel = before
         if self.beside:
             return replace(restoration, others={**restoration.others, "finished": sharp})
         others = {**restoration.others, "gx": restoration.sharp}

@@ -36,7 +36,7 @@ class Refine(Stage):
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
         from utils.engine.noise import estimate_residual
-        from utils.engine.refine import LOWEST, restore_by_levels, unexplained
+        from utils.engine.refine import LOWEST, explains_worse, restore_by_levels
 
         assert restoration.kernel is not None and restoration.sharp is not None
         residual = estimate_residual(restoration.blurry)
@@ -59,8 +59,8 @@ class Refine(Stage):
             on_level=tell,
         )
         sharp = sharp.clip(0, 1)
-        before = unexplained(restoration.blurry, restoration.sharp, restoration.kernel)
-        if unexplained(restoration.blurry, sharp, kernel) > max(before, 2 * residual):
+        before = restoration.sharp, restoration.kernel
+        if explains_worse(restoration.blurry, residual, before, (sharp, kernel)):
             work.note(kept="what was before, which explains the image better")
             return restoration
         found = replace(restoration, kernel=kernel, sharp=sharp)
