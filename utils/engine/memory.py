@@ -24,7 +24,8 @@ BYTES_NOT_KEPT = 42
 # Above this size of a map in bytes, memory matters more than a fifth of the time.
 LARGEST_MAP = 2**28
 
-# Of the refinement, a pixel, most of it for the distances between blocks; one megapixel took 0.52 GB.
+# Of the refinement, a pixel, most of it for the distances between blocks: one megapixel took
+# 0.52 GB in all.
 REFINEMENT_BYTES = 700
 
 MEMINFO = Path("/proc/meminfo")
