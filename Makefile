@@ -1,12 +1,20 @@
-# `make demo` restores the sample images; `make test` checks everything. Both set up .venv first.
+# `make demo` restores the sample images; `make restore PHOTO=picture.jpg` your own, into restored/
+# beside it; `make test` checks everything. Each sets up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo restore test lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python selfdeblur_levin.py --data_path datasets/sample --save_path results/sample --method fast
+
+restore: PHOTO := $(PHOTO:~/%=$(HOME)/%)
+restore: $(VENV)/installed
+	@test -f "$(PHOTO)" || \
+		{ echo "PHOTO=$(PHOTO): no such file; make restore PHOTO=/path/to/picture.jpg" >&2; exit 1; }
+	$(BIN)/python selfdeblur_ycbcr.py --data_path "$(PHOTO)" \
+		--save_path "$$(dirname "$(PHOTO)")/restored" --method photo --kernel_size auto
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal

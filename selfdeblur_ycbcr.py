@@ -1,38 +1,75 @@
 """Restore photographs, in color or gray (section 4.4 of the SelfDeblur paper, its real images).
 
-    python selfdeblur_ycbcr.py                       # all of datasets/real
-    python selfdeblur_ycbcr.py --data_path photo.jpg --kernel_size 31 --method quick
+    python selfdeblur_ycbcr.py                       # all of datasets/real, as the authors do
+    python selfdeblur_ycbcr.py --data_path photo.jpg --method photo   # any size, in a minute
 
-The luminance is restored, laid on the blurry one, and the chroma kept. The result has the
+As the authors do, the luminance is restored, laid on the blurry one, and the chroma kept. The
+method `photo` finds the kernel in a window of the photograph, with its size unless its name or
+--kernel_size tells it, and restores the whole in tiles, its chroma too. The result has the
 photograph's bits a channel and its alpha.
 """
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
 from datasets.catalog import photograph_kernel_size
-from utils.engine.methods import YCBCR, blind_methods
+from utils.engine.methods import PHOTOGRAPH, YCBCR, blind_methods, look_in
+from utils.engine.stage import Restoration
+from utils.images.reading import read_image
 from utils.log import log
 from utils.runs.experiment import Experiment
+from utils.runs.options import AUTO
 from utils.terminal.options import parse_options
-from utils.terminal.program import run_program
+from utils.terminal.program import Parser, integer, run_program
 from utils.terminal.restore import restore_images
 
 
-def kernel_size(name: str) -> tuple[int, int]:
+def add_options(parser: Parser) -> None:
+    add = parser.add_argument
+    window = "look for the kernel there: left, top, width, height (photo)"
+    add("--window", type=integer(0), nargs=4, metavar=("X", "Y", "W", "H"), help=window)
+    chroma = "keep the blurry chroma, or restore it (restore with photo, else keep)"
+    add("--chroma", choices=("keep", "restore"), metavar="WHAT", help=chroma)
+
+
+def kernel_size(name: str) -> tuple[int, int] | Literal["auto"]:
     """Choose the kernel's size by the photograph's name, and say which it is."""
-    height, width = photograph_kernel_size(name)
-    log.info("%s: kernel of %d x %d (--kernel_size gives another)", name, height, width)
-    return height, width
+    size = photograph_kernel_size(name)
+    if size is None:
+        return AUTO
+    log.info("%s: kernel of %d x %d (--kernel_size gives another)", name, *size)
+    return size
 
 
 def main(arguments: list[str]) -> int:
-    options, _ = parse_options(
+    options, given = parse_options(
         arguments,
         __doc__,
         data_path="datasets/real",
         save_path="results/real",
-        methods=blind_methods(YCBCR),
+        methods=blind_methods(YCBCR) | {"photo": PHOTOGRAPH},
         where_to_get="python datasets/fetch.py real gets three photographs; or name your own",
+        add_options=add_options,
     )
-    experiment = Experiment(kernel_size, color_suffix="_x.png", registered=True)
+    by_tiles = options.method_name == "photo"
+    if given.window:
+        options = replace(options, method=look_in(options.method, tuple(given.window)))
+    chroma = given.chroma or ("restore" if by_tiles else "keep")
+
+    def start(path: Path, restoration: Restoration) -> Restoration:
+        pixels = read_image(path)
+        if pixels.ndim == 2 or chroma == "keep":
+            return restoration
+        return replace(restoration, chroma=experiment.luma.split_chroma(pixels))
+
+    experiment = Experiment(
+        kernel_size,
+        color_suffix="_x.png",
+        registered=True,
+        start=start,
+        settings={"chroma": chroma} if by_tiles else {},
+    )
     return restore_images(options, experiment)
 
 

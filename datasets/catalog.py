@@ -136,25 +136,22 @@ PHOTOGRAPH_KERNEL_SIZES = {
 }
 """The authors' kernel sizes for their three photographs, by a word of the photograph's name."""
 
-OTHER_PHOTOGRAPHS_KERNEL_SIZE = 31
 
-
-def photograph_kernel_size(name: str) -> tuple[int, int]:
+def photograph_kernel_size(name: str) -> tuple[int, int] | None:
     """Height and width of the kernel that is estimated for a photograph, from its name alone.
 
-    Only whole words count, in either case; anything but a letter separates words.
+    Only whole words count, in either case; anything but a letter separates words. None for other
+    names: the authors' script takes 31 for them.
 
     Examples
     --------
     >>> photograph_kernel_size("fishes"), photograph_kernel_size("my-house2")
     ((41, 41), (51, 51))
-    >>> photograph_kernel_size("warehouse"), photograph_kernel_size("selfish")
-    ((31, 31), (31, 31))
+    >>> photograph_kernel_size("warehouse") or photograph_kernel_size("selfish")
     """
     words = re.findall(r"[^\W\d_]+", name.lower())
     sides = [side for word, side in PHOTOGRAPH_KERNEL_SIZES.items() if word in words]
-    side = sides[0] if sides else OTHER_PHOTOGRAPHS_KERNEL_SIZE
-    return side, side
+    return (sides[0], sides[0]) if sides else None
 
 
 def truth_name(name: str) -> str:

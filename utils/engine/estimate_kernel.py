@@ -19,6 +19,7 @@ from utils.engine.kernel_fit import (
     prune,
     spectrum_of,
 )
+from utils.engine.windows import best_window
 
 # Scales: from where the kernel's longer side has about this many pixels, by this factor.
 COARSEST = 5
@@ -40,8 +41,9 @@ POLISH_ROUNDS = 4
 POLISH_STRONGEST = 0.3
 POLISH_WEIGHT = 8000.0
 
-# No round sees more than this many pixels a side: more no longer helps the kernel.
-LARGEST_WINDOW = 512
+# Pixels a side that a round sees beside the kernel's own. With 512 of them three of Lai's images
+# came out 0.3 dB worse on average, and took twice as long.
+WINDOW = 300
 
 SMALLEST_IMAGE = 64
 SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
@@ -106,19 +108,10 @@ def estimate_kernel(
         if on_step:
             on_step(done, total, detail)
 
-    previous_scale, smallest = scales[0]
-    kernel = _blob(smallest)
-    for scale, size in scales:
-        shrunk = blurry if scale == 1 else _shrink_image(blurry, scale)
-        window = shrunk[_busiest_window(shrunk, [LARGEST_WINDOW + side for side in size])]
-        observation = Observation(window, size)
-        kernel = _resample(kernel, size, scale / previous_scale)
-        previous_scale = scale
-        for weight in np.geomspace(*FLATTEN_WEIGHT, ROUNDS):
-            image = _flatten(observation, kernel, weight)
-            edges = keep_strongest(gradients_of(image), STRONGEST, observation.reach)
-            kernel = centre(prune(fit_edges(edges, observation, kernel)))
-            tell(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
+    kernel, window = coarse_to_fine(
+        lambda scale: shrink_image(blurry, scale), scales, rounds=ROUNDS, on_round=tell
+    )
+    observation = Observation(window, kernel_size)
     kernel = _refine(observation, kernel, tell)
     for _ in range(POLISH_ROUNDS):
         sharp = deconvolve(window, kernel, POLISH_WEIGHT, clipped=window >= CLIPPED, full=True)
@@ -127,6 +120,49 @@ def estimate_kernel(
         kernel = prune(fit_edges(edges, observation, kernel))
         tell("polish")
     return centre(kernel)
+
+
+def coarse_to_fine(
+    shrink: Callable[[float], np.ndarray],
+    scales: list[tuple[float, tuple[int, int]]],
+    *,
+    rounds: int,
+    on_round: Callable[[str], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate the kernel scale by scale, each time from where the last one ended.
+
+    Parameters
+    ----------
+    shrink : callable
+        Takes a scale, returns the blurry image at that scale.
+    scales : list of (float, (int, int))
+        The scales and the kernel's sizes there (see `list_scales`).
+    rounds : int
+        Rounds of the two steps a scale.
+    on_round : callable
+        Takes a description of the scale, after every round.
+
+    Returns
+    -------
+    kernel : (kh, kw) array
+        The kernel at the last scale.
+    window : (h, w) array
+        What it was estimated from there.
+    """
+    previous_scale, smallest = scales[0]
+    kernel = _blob(smallest)
+    for scale, size in scales:
+        shrunk = shrink(scale)
+        window = shrunk[window_for(shrunk, size)]
+        observation = Observation(window, size)
+        kernel = resample(kernel, size, scale / previous_scale)
+        previous_scale = scale
+        for weight in np.geomspace(*FLATTEN_WEIGHT, rounds):
+            image = _flatten(observation, kernel, weight)
+            edges = keep_strongest(gradients_of(image), STRONGEST, observation.reach)
+            kernel = centre(prune(fit_edges(edges, observation, kernel)))
+            on_round(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
+    return kernel, window
 
 
 def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
@@ -145,6 +181,12 @@ def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
             f"are smaller than the image, {blurry.shape[0]} x {blurry.shape[1]}, not "
             f"{' x '.join(map(str, kernel_size))}"
         )
+
+
+def window_for(image: np.ndarray, kernel_size: tuple[int, int]) -> tuple[slice, slice]:
+    """The window of an image that shows a kernel of a size best (see `best_window`)."""
+    height, width = kernel_size
+    return best_window(image, (WINDOW + height, WINDOW + width))
 
 
 def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, int]]]:
@@ -258,7 +300,7 @@ def _blob(size: tuple[int, int]) -> np.ndarray:
     return blob / blob.sum()
 
 
-def _resample(image: np.ndarray, size: tuple[int, int], scale: float, order: int = 1) -> np.ndarray:
+def resample(image: np.ndarray, size: tuple[int, int], scale: float, order: int = 1) -> np.ndarray:
     """Sample an image at a pitch of 1 / scale about its middle."""
     places = [
         (side - 1) / 2 + (np.arange(count) - (count - 1) / 2) / scale
@@ -270,20 +312,10 @@ def _resample(image: np.ndarray, size: tuple[int, int], scale: float, order: int
     )
 
 
-def _shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
+def shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
+    """Reduce an image to a scale of at most 1, smoothed so that nothing aliases."""
+    if scale == 1:
+        return image
     smooth = ndimage.gaussian_filter(image, 0.5 * (scale**-2 - 1) ** 0.5, mode="nearest")
     size = tuple(round(side * scale) for side in image.shape)
-    return _resample(smooth, size, scale, order=3)
-
-
-def _busiest_window(image: np.ndarray, size: list[int]) -> tuple[slice, slice]:
-    """Find the window of at most a size that holds the most gradient."""
-    size = [min(side, extent) for side, extent in zip(image.shape, size, strict=True)]
-    activity = ndimage.gaussian_filter(image, 1.0)
-    activity = np.hypot(ndimage.sobel(activity, 0), ndimage.sobel(activity, 1))
-    sums = np.pad(activity, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    rows, columns = size
-    windows = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns]
-    windows += sums[:-rows, :-columns]
-    top, left = np.unravel_index(np.argmax(windows), windows.shape)
-    return slice(top, top + rows), slice(left, left + columns)
+    return resample(smooth, size, scale, order=3)

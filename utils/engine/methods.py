@@ -10,6 +10,7 @@ from utils.engine.stage import Method
 from utils.engine.stages.estimate import EstimateKernel
 from utils.engine.stages.finish import Finish
 from utils.engine.stages.fit import Fit, FitFromKernel, ImageFit, JointFit, ReleasedFit
+from utils.engine.stages.photograph import Deconvolve, FindKernelSize, InWindow, WindowKernel
 from utils.engine.stages.refine import Refine
 
 # The authors' scripts, selfdeblur_levin.py and the others of the same names as ours.
@@ -75,6 +76,9 @@ def blind_methods(default: Recipe) -> dict[str, Method]:
     }
 
 
+PHOTOGRAPH: Method = (WindowKernel(), Deconvolve())
+"""For a photograph of any size: the kernel from a window, then the whole image by tiles."""
+
 NONBLIND_METHODS: dict[str, Method] = {
     "default": (ImageFit(NONBLIND),),
     "quick": (ImageFit(QUICK),),
@@ -85,6 +89,19 @@ NONBLIND_METHODS: dict[str, Method] = {
 
 REPRODUCE_METHODS: dict[str, Method] = {"default": (ReleasedFit(REPRODUCE),)}
 """As the authors show their released networks: unchanged, and after one small step of Gx."""
+
+
+def look_in(method: Method, window: tuple[int, int, int, int]) -> Method:
+    """Have the stages that look at a part of the image look at this one."""
+    return tuple(
+        replace(stage, window=window) if isinstance(stage, InWindow) else stage for stage in method
+    )
+
+
+def find_size_first(method: Method) -> Method:
+    """Put the search for the kernel's size before a method, in the same window if it has one."""
+    windows = [stage.window for stage in method if isinstance(stage, InWindow)]
+    return (FindKernelSize(*windows[:1]), *method)
 
 
 def change_recipes(

@@ -1,6 +1,6 @@
 """Restoration under a denoiser as the prior, the kernel fitted anew at every level of noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import fft
@@ -32,7 +32,7 @@ def restore_by_levels(
     blurry: np.ndarray,
     kernel: np.ndarray,
     noise: float,
-    levels: np.ndarray,
+    levels: Sequence[float] | np.ndarray,
     *,
     sharp: np.ndarray | None = None,
     fit_kernel: bool = False,

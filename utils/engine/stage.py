@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from networks.skip import SkipNetwork
 
 
+# Stands for a kernel's size until a stage has found it: a usual one.
+UNKNOWN_SIZE = 31, 31
+
+
 @dataclass(frozen=True)
 class Restoration:
     """What is known of one image: the input, and what the stages have found so far.
@@ -35,6 +39,14 @@ class Restoration:
         What each of them is: ``MSE`` or ``1-SSIM``.
     others : dict of str to array
         Further sharp images that are written beside, by their names: ``gx`` as NAME_gx.png.
+    chroma : (H, W, 2) float32 array, optional
+        The blurry image's red and blue less its luminance, if they are to be restored as well.
+    sharp_chroma : (H, W, 2) float32 array, optional
+        The same of the restored image, in register with the blurry one.
+    window : (int, int, int, int), optional
+        Where the kernel was estimated: left, top, width and height in pixels.
+    candidates : list of (str, array)
+        The kernels at the sizes that were tried, and what they are.
     """
 
     blurry: np.ndarray
@@ -46,6 +58,10 @@ class Restoration:
     losses: list[float] = field(default_factory=list)
     loss_names: list[str] = field(default_factory=list)
     others: dict[str, np.ndarray] = field(default_factory=dict)
+    chroma: np.ndarray | None = None
+    sharp_chroma: np.ndarray | None = None
+    window: tuple[int, int, int, int] | None = None
+    candidates: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
     @property
     def image(self) -> np.ndarray:

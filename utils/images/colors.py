@@ -64,6 +64,17 @@ class Luma:
         change = (luminance - self.luminance(image)) / (self.white - self.black)
         return image + change[..., None]
 
+    def split_chroma(self, image: np.ndarray) -> np.ndarray:
+        """Red and blue less the luminance, (H, W, 2) float32, of an (H, W, 3) image in [0, 1]."""
+        differences = image[..., ::2] - self.luminance(image)[..., None]
+        return differences.astype(np.float32)
+
+    def join_chroma(self, luminance: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+        """Make the color image, (H, W, 3), of a luminance and what `split_chroma` gives."""
+        red, blue = np.moveaxis(chroma, -1, 0)
+        green = -(self.weights[0] * red + self.weights[2] * blue) / self.weights[1]
+        return luminance[..., None] + np.stack([red, green, blue], axis=-1)
+
     def convert(self, luminance: np.ndarray, to: "Luma") -> np.ndarray:
         """Convert a luminance of this definition to the range of another.
 

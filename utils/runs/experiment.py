@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,8 +20,8 @@ class Experiment:
     Parameters
     ----------
     kernel_size : callable
-        Takes an image's name, returns its kernel's height and width or raises a DataError;
-        ``--kernel_size`` takes precedence.
+        Takes an image's name, returns its kernel's height and width, or
+        `utils.runs.options.AUTO`, or raises a DataError; ``--kernel_size`` takes precedence.
     luma : Luma
         Which luminance of a color image is restored.
     scored_luma : Luma
@@ -44,7 +44,7 @@ class Experiment:
         Whatever else determines the results; recorded with the settings.
     """
 
-    kernel_size: Callable[[str], tuple[int, int]]
+    kernel_size: Callable[[str], tuple[int, int] | Literal["auto"]]
     luma: Luma = FULL_RANGE
     scored_luma: Luma = FULL_RANGE
     color_suffix: str | None = None
@@ -77,6 +77,8 @@ class Experiment:
             files[suffix] = encode_png(restored, depth)
             if self.color_suffix:
                 colored = self.luma.replace_luminance(photograph.pixels, restored)
+                if each.sharp_chroma is not None:
+                    colored = self.luma.join_chroma(restored, each.sharp_chroma)
                 color_suffix = suffix.replace("_x.png", self.color_suffix)
                 files[color_suffix] = encode_png(colored, depth, alpha)
         return files

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from utils.engine.stage import Method
 
 LOCAL = "local"  # the address that stands for a Ray started by this process
+AUTO: Literal["auto"] = "auto"  # a kernel size that is to be found from the image
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Options:
         The method, with the length and the weights that were asked for.
     auto_precision : str
         What ``auto`` stands for in the method's recipes (see `utils.engine.precision`).
-    kernel_size : tuple of int, optional
+    kernel_size : tuple of int or `AUTO`, optional
         Height and width for all images; by default each image's name decides.
     save_frequency : int
         Iterations between two updates of the results.
@@ -51,7 +53,7 @@ class Options:
     method_name: str
     method: Method
     auto_precision: str = "fp32"
-    kernel_size: tuple[int, int] | None = None
+    kernel_size: tuple[int, int] | Literal["auto"] | None = None
     save_frequency: int = 100
     checkpoint_seconds: float = 60
     seed: int = 0

@@ -97,6 +97,7 @@ def with_networks(restoration: Restoration, files: dict[str, Path]) -> Restorati
 def export_all(options: Options, files: Files, folder: Path) -> int:
     """Write the networks of all images, as released, to a folder; return the exit status."""
     status = 0
+    assert not isinstance(options.kernel_size, str)  # the command line allows none
     for path in options.images:
         try:
             image_size = read_image(path).shape[:2]

@@ -14,9 +14,9 @@ from networks.fcn import KernelNetwork
 from networks.skip import SkipNetwork
 from utils.engine.checkpoint import CheckpointError
 from utils.engine.memory import out_of_memory
-from utils.engine.methods import resolve_precision
+from utils.engine.methods import find_size_first, resolve_precision
 from utils.engine.restore import Task
-from utils.engine.stage import Restoration
+from utils.engine.stage import UNKNOWN_SIZE, Restoration
 from utils.errors import DataError, Interrupted, describe
 from utils.images.files import find_leftovers, sha256, write_json, write_whole
 from utils.images.kernels import scale_kernel
@@ -28,7 +28,7 @@ from utils.runs.experiment import Experiment
 from utils.runs.interrupt import Signals
 from utils.runs.locks import HeldElsewhereError, hold
 from utils.runs.machine import describe_project
-from utils.runs.options import LOCAL, Options
+from utils.runs.options import AUTO, LOCAL, Options
 from utils.runs.pools import Here, Pool, WorkerDiedError, Workers
 from utils.runs.results import (
     Outputs,
@@ -231,14 +231,16 @@ class Job:
         if not options.overwrite:
             # A started image keeps its precision, even where this machine would choose another.
             precision = earlier_precision(self.outputs) or precision
-        self.method = resolve_precision(options.method, precision)
+        size = options.kernel_size or experiment.kernel_size(path.stem)
+        method = find_size_first(options.method) if size == AUTO else options.method
+        self.method = resolve_precision(method, precision)
         self.restoration = Restoration(
             blurry=experiment.luminance(self.photograph),
-            kernel_size=options.kernel_size or experiment.kernel_size(path.stem),
+            kernel_size=UNKNOWN_SIZE if size == AUTO else size,
         )
         settings = {
             "method": [stage.settings() for stage in self.method],
-            "kernel_size": list(self.restoration.kernel_size),
+            "kernel_size": size,
             "seed": options.seed,
             "luma": list(asdict(experiment.luma).values()),
             "color_suffix": experiment.color_suffix,

@@ -12,9 +12,10 @@ from utils.engine.methods import change_recipes
 from utils.engine.recipe import PRECISIONS
 from utils.engine.stage import Method
 from utils.engine.stages.finish import Finish
+from utils.engine.stages.fit import ImageFit, ReleasedFit
 from utils.errors import DataError
 from utils.images.reading import list_images
-from utils.runs.options import LOCAL, Options
+from utils.runs.options import AUTO, LOCAL, Options
 from utils.terminal.program import HeightWidth, Parser, integer, kernel_side, nonempty_path, real
 from utils.terminal.progress import show_messages
 
@@ -84,7 +85,7 @@ def parse_options(
     add("--num_iter", type=integer(1), metavar="N", help="length of the first fit (the method's)")
     weight = "weight of the total variation (the method's)"
     add("--tv_weight", type=real(0), metavar="W", help=weight)
-    size = "size, or height and width (by the name)"
+    size = "size, or height and width, or auto (by the name)"
     add("--kernel_size", type=kernel_side, nargs="+", action=HeightWidth, metavar="K", help=size)
     saves = "update the results every N iterations (%(default)s)"
     add("--save_frequency", type=integer(1), default=100, metavar="N", help=saves)
@@ -113,6 +114,8 @@ def parse_options(
         if isinstance(method[-1], Finish):
             parser.error(f"--finish: --method {given.method} always ends with it")
         method = (*method, Finish(beside=True))
+    if given.kernel_size == AUTO and isinstance(method[0], (ImageFit, ReleasedFit)):
+        parser.error(f"--kernel_size {AUTO}: the kernel is given here; leave the option out")
     is_default = given.data_path == [Path(data_path)]
     remedy = where_to_get if is_default else "give another --data_path"
     found = find_images(given.data_path, given.only, remedy)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.errors import DataError, Interrupted, UsageError, describe, printable
+from utils.runs.options import AUTO
 from utils.terminal.progress import show_messages
 
 
@@ -61,8 +62,10 @@ def _number(kind: type, low: float, high: float) -> Callable[[str], Any]:
     return parse
 
 
-def kernel_side(text: str) -> int:
-    """An argparse type: the height or width of a kernel."""
+def kernel_side(text: str) -> int | str:
+    """An argparse type: the height or width of a kernel, or `AUTO`."""
+    if text == AUTO:
+        return text
     side = int(text)
     if side < 3 or side % 2 == 0:
         raise argparse.ArgumentTypeError(f"must be odd and 3 or more, not {text}")
@@ -77,7 +80,7 @@ def nonempty_path(text: str) -> Path:
 
 
 class HeightWidth(argparse.Action):
-    """Stores one number or two, with ``nargs="+"``, as a height and a width."""
+    """Stores one number or two, with ``nargs="+"``, as a height and a width; `AUTO` as itself."""
 
     def __call__(
         self,
@@ -91,7 +94,12 @@ class HeightWidth(argparse.Action):
             raise argparse.ArgumentError(
                 self, f"takes one number, or height and width, not {shown}"
             )
-        setattr(namespace, self.dest, (values[0], values[-1]))
+        if AUTO in values:
+            if len(values) > 1:
+                raise argparse.ArgumentError(self, f"{AUTO} stands alone")
+            setattr(namespace, self.dest, AUTO)
+        else:
+            setattr(namespace, self.dest, (values[0], values[-1]))
 
 
 def run_program(main: Callable[[list[str]], int]) -> NoReturn:

@@ -1,0 +1,319 @@
+"""The stages of a photograph: how large its kernel is, the kernel in a window, the whole image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from utils.engine.memory import refinement_bytes
+from utils.engine.stage import Restoration, Stage, Work
+from utils.errors import DataError
+
+# Pixels a side in which the kernel and its size are looked for.
+REGION = 2048
+
+# The kernel is refined over so many levels of noise, from this one, in the image's units.
+LEVELS = 12
+HIGHEST = 20 / 255
+
+# An edge that shows a blur stands out of the noise by this factor, and of nothing by so much.
+EDGE_TO_NOISE = 1.0
+FAINTEST_EDGE = 0.004
+
+# The first picture has at most so many pixels.
+PREVIEW = 400_000
+
+Box = tuple[int, int, int, int]
+Levels = Sequence[float] | np.ndarray
+
+
+def rows_and_columns(box: Box) -> tuple[slice, slice]:
+    left, top, width, height = box
+    return slice(top, top + height), slice(left, left + width)
+
+
+@dataclass(frozen=True)
+class InWindow(Stage):
+    """A stage that looks at a part of the image.
+
+    Parameters
+    ----------
+    window : (int, int, int, int), optional
+        Left, top, width and height in pixels; by default the image decides.
+    """
+
+    window: Box | None = None
+
+    def check(self, restoration: Restoration) -> None:
+        from utils.engine.estimate_kernel import SMALLEST_IMAGE
+
+        height, width = restoration.blurry.shape
+        if self.window is not None:
+            left, top, wide, high = self.window
+            if left + wide > width or top + high > height:
+                raise ValueError(
+                    f"--window {left} {top} {wide} {high}: reaches beyond the image, which is "
+                    f"{width} x {height}; give left, top, width and height within it"
+                )
+            if min(wide, high) < SMALLEST_IMAGE:
+                raise ValueError(
+                    f"--window {left} {top} {wide} {high}: give one of at least "
+                    f"{SMALLEST_IMAGE} x {SMALLEST_IMAGE} pixels"
+                )
+        elif min(height, width) < SMALLEST_IMAGE:
+            raise ValueError(
+                f"the image has {width} x {height} pixels: a kernel's estimate takes at least "
+                f"{SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
+            )
+        check_edges(restoration.blurry[self.region(restoration.blurry)])
+
+    def region(self, blurry: np.ndarray) -> tuple[slice, slice]:
+        """Rows and columns to look at."""
+        from utils.engine.windows import best_window
+
+        if self.window is not None:
+            return rows_and_columns(self.window)
+        return best_window(blurry, (REGION, REGION))
+
+
+@dataclass(frozen=True)
+class FindKernelSize(InWindow):
+    """Find the kernel's size (see `utils.engine.kernel_size.find_kernel_size`)."""
+
+    name: ClassVar[str] = "kernel size"
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        return refinement_bytes((REGION, REGION), kernel_size)
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        import torch
+
+        from utils.engine.kernel_size import SIZES, Candidate, find_kernel_size
+
+        done = 0
+
+        def tell(candidate: Candidate) -> None:
+            nonlocal done
+            done += 1
+            work.step(done, len(SIZES), f"tried {candidate.size} x {candidate.size}")
+
+        blurry = restoration.blurry
+        size, candidates, found = find_kernel_size(
+            blurry[self.region(blurry)], workers=torch.get_num_threads(), on_size=tell
+        )
+        work.step(len(SIZES), len(SIZES), f"{size} x {size}")
+        work.note(kernel_size=size, settled=found)
+        best = min(candidates, key=lambda candidate: abs(candidate.size - size))
+        found_so_far = replace(
+            restoration,
+            kernel_size=(size, size),
+            candidates=[(f"{each.size} x {each.size}", each.kernel) for each in candidates],
+        )
+        work.save(preview(found_so_far, best.kernel, best.scale))
+        return found_so_far
+
+
+@dataclass(frozen=True)
+class WindowKernel(InWindow):
+    """Estimate the kernel in a window of the image, and refine it there.
+
+    See `utils.engine.estimate_kernel.estimate_kernel` and `utils.engine.refine.restore_by_levels`.
+    """
+
+    name: ClassVar[str] = "kernel estimate"
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        return refinement_bytes((REGION, REGION), kernel_size)
+
+    def check(self, restoration: Restoration) -> None:
+        super().check(restoration)
+        from utils.engine.estimate_kernel import check_arguments
+
+        check_arguments(restoration.blurry[self.region(restoration.blurry)], (3, 3))
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        from utils.engine.estimate_kernel import check_arguments, estimate_kernel, window_for
+        from utils.engine.kernel_fit import centre
+        from utils.engine.noise import estimate_noise, estimate_residual
+        from utils.engine.refine import LOWEST, explains_worse, restore_by_levels
+
+        size = restoration.kernel_size
+        region = self.region(restoration.blurry)
+        blurry = restoration.blurry[region]
+        check_arguments(blurry, size)
+        work.note(noise=round(estimate_noise(blurry), 5))
+        total = 0
+
+        def tell(done: int, rounds: int, detail: str) -> None:
+            nonlocal total
+            total = rounds + LEVELS
+            work.step(done, total, detail)
+
+        kernel = estimate_kernel(blurry, size, on_step=tell)
+        rows, columns = window_for(blurry, size)
+        window = blurry[rows, columns]
+        left, top = region[1].start + columns.start, region[0].start + rows.start
+        found = replace(
+            restoration,
+            kernel=kernel,
+            window=(left, top, window.shape[1], window.shape[0]),
+        )
+        work.save(preview(found, kernel, 1.0))
+
+        residual = estimate_residual(blurry)
+        levels = np.geomspace(HIGHEST, min(3.5 * residual, LOWEST), LEVELS)
+        steps = iter(range(total - LEVELS + 1, total + 1))
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
+
+        def keep(sharp: np.ndarray, kernel: np.ndarray) -> None:
+            if not pairs:
+                pairs.append((sharp, kernel))
+            step = next(steps)
+            work.step(step, total, f"level {255 * levels[step - total + LEVELS - 1]:.1f}")
+
+        sharp, refined = restore_by_levels(
+            window, kernel, residual, levels, fit_kernel=True, on_level=keep
+        )
+        if explains_worse(window, residual, pairs[0], (sharp, refined)):
+            work.note(kept="what was before, which explains the image better")
+            return found
+        return replace(found, kernel=centre(refined))
+
+
+@dataclass(frozen=True)
+class Deconvolve(Stage):
+    """Restore the whole image with the kernel found, in tiles, its chroma too if it is given.
+
+    See `utils.engine.tiles.restore_tiles`.
+
+    Parameters
+    ----------
+    kernel_error : float
+        What the kernel leaves unexplained, a standard deviation in [0, 1] units. It is more than
+        for Levin's images, whose blur is the same everywhere: with less, dark places rippled.
+    highest, lowest : float
+        Levels to restore the luminance by, in units of the residual's standard deviation.
+    rounds : int
+        Number of levels, geometrically spaced; only the last for an image of more than `many`
+        pixels.
+    many : int
+        See `rounds`.
+    chroma_weight : float
+        Weight of the data in chroma, relative to that in luminance.
+    """
+
+    name: ClassVar[str] = "deconvolution"
+    kernel_error: float = 0.007
+    highest: float = 5.0
+    lowest: float = 1.5
+    rounds: int = 4
+    many: int = 4_000_000
+    chroma_weight: float = 0.25
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        from utils.engine.tiles import tiles_bytes
+
+        return tiles_bytes(image_size)
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        import torch
+
+        from utils.engine.deconvolution import EXPONENT
+        from utils.engine.noise import estimate_noise
+        from utils.engine.tiles import count_tiles, restore_tiles
+
+        blurry, kernel, chroma = restoration.blurry, restoration.kernel, restoration.chroma
+        assert kernel is not None
+        residual = float(np.hypot(estimate_noise(blurry), self.kernel_error))
+        levels = residual * np.geomspace(self.highest, self.lowest, self.rounds)
+        if blurry.size > self.many:
+            levels = levels[-1:]
+        total = count_tiles(blurry.shape) * (1 if chroma is None else 3)
+        steps = iter(range(1, total + 1))
+
+        def tell(done: int, tiles: int) -> None:
+            step = next(steps)
+            work.step(step, total, f"tile {step}")
+
+        def restore(channel: np.ndarray, noise: float, levels: Levels) -> np.ndarray:
+            return restore_tiles(
+                channel,
+                kernel,
+                noise,
+                levels,
+                workers=torch.get_num_threads(),
+                on_tile=tell,
+            )
+
+        found = with_image(restoration, restore(blurry, residual, levels))
+        if chroma is not None:
+            work.save(found)
+            # Differences of channels lie in [-1, 1]; halved, their weight is to be this.
+            weight = self.chroma_weight * 2 ** (2 - EXPONENT)
+            restored = [
+                2 * restore((channel + 1) / 2, residual / weight**0.5, ()) - 1
+                for channel in np.moveaxis(chroma, -1, 0)
+            ]
+            found = replace(found, sharp_chroma=np.stack(restored, axis=-1))
+        return found
+
+
+def with_image(restoration: Restoration, image: np.ndarray) -> Restoration:
+    """Add a restored image, (H, W), which lies on the blurry one."""
+    from utils.engine.kernel_fit import centre
+
+    assert restoration.kernel is not None
+    kernel = centre(restoration.kernel)
+    margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
+    return replace(restoration, kernel=kernel, sharp=np.pad(image, margins, "edge"))
+
+
+def preview(restoration: Restoration, kernel: np.ndarray, scale: float) -> Restoration:
+    """Restore a reduced image, for a first picture within seconds.
+
+    Parameters
+    ----------
+    restoration : Restoration
+        What is known.
+    kernel : (kh, kw) array
+        The kernel at a scale.
+    scale : float
+        That scale.
+    """
+    from utils.engine.deconvolution import deconvolve, noise_weight
+    from utils.engine.estimate_kernel import resample, shrink_image
+    from utils.engine.kernel_fit import centre
+    from utils.engine.kernel_size import at_scale
+    from utils.engine.noise import estimate_residual
+
+    blurry = restoration.blurry
+    smaller = min(scale, (PREVIEW / blurry.size) ** 0.5)
+    kernel = centre(at_scale(kernel, smaller / scale))
+    shrunk = shrink_image(blurry, smaller).astype(np.float32)
+    weight = noise_weight(estimate_residual(blurry))
+    restored = resample(deconvolve(shrunk, kernel, weight), blurry.shape, 1 / smaller)
+    shown = replace(restoration, kernel=resample(kernel, restoration.kernel_size, 1 / smaller))
+    return with_image(shown, restored)
+
+
+def check_edges(window: np.ndarray) -> None:
+    """Raise a DataError if a part of an image has no edge that could show its blur."""
+    from scipy import ndimage
+
+    from utils.engine.noise import estimate_noise
+
+    smooth = ndimage.gaussian_filter(window, 1.0)
+    edges = np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
+    strongest = float(np.quantile(edges, 0.995))
+    if strongest < max(FAINTEST_EDGE, EDGE_TO_NOISE * estimate_noise(window)):
+        raise DataError(
+            "no blur can be estimated here: there is no edge that stands out of the noise; "
+            "give a --window that shows one"
+        )

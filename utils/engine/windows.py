@@ -1,0 +1,88 @@
+"""Windows of an image that tell most about its blur."""
+
+import numpy as np
+from scipy import ndimage
+
+from utils.engine.kernel_fit import CLIPPED
+
+# The search needs no finer image than this many pixels a side.
+_SEARCHED = 1000
+
+# The width over which gradients cancel where they are texture, not edges, and what counts as none.
+_TEXTURE = 5
+_FLAT = 0.004
+
+_DIRECTIONS = 4
+
+
+def best_window(
+    image: np.ndarray, size: tuple[int, int], *, clipped: np.ndarray | None = None
+) -> tuple[slice, slice]:
+    """Find the window of an image from which its kernel can best be told.
+
+    That is the one with most gradient in whichever direction it has least: edges of one direction
+    alone leave the kernel free along them. Where gradients of both signs cancel nearby they are
+    fine texture, which blur hides, and count less; clipped highlights do not count.
+
+    Parameters
+    ----------
+    image : (H, W) array
+        The blurry image in [0, 1].
+    size : (int, int)
+        Height and width of the window in pixels; a side longer than the image's is cut to it.
+    clipped : (H, W) bool array, optional
+        Where highlights are cut off; by default where the image nearly reaches 1.
+
+    Returns
+    -------
+    (slice, slice)
+        Rows and columns.
+
+    References
+    ----------
+    Xu, Jia: Two-phase kernel estimation for robust motion deblurring. ECCV 2010 (the measure of
+    texture).
+    """
+    height, width = image.shape
+    rows, columns = (min(side, extent) for side, extent in zip(size, image.shape, strict=True))
+    if (rows, columns) == (height, width):
+        return slice(0, height), slice(0, width)
+    step = -(-max(height, width) // _SEARCHED)
+    score = _edges_of(image, clipped, step)
+    # Positions on the coarse grid, at which the window ends inside the image.
+    window = max(1, rows // step), max(1, columns // step)
+    sums = np.stack([_window_sums(part, window) for part in score])
+    least = np.exp(np.mean(np.log(sums + 1e-9 * sums.max() + 1e-12), axis=0))
+    row, column = np.unravel_index(np.argmax(least), least.shape)
+    top, left = min(int(row) * step, height - rows), min(int(column) * step, width - columns)
+    return slice(top, top + rows), slice(left, left + columns)
+
+
+def _edges_of(image: np.ndarray, clipped: np.ndarray | None, step: int) -> np.ndarray:
+    """The strength of edges in each direction, on a grid of every so many pixels."""
+    if clipped is None:
+        clipped = image >= CLIPPED
+    rows, columns = (side // step * step for side in image.shape)
+    blocks = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
+    small = ndimage.gaussian_filter(blocks.mean(axis=(1, 3)), 1.0)
+    hidden = clipped[:rows, :columns].reshape(blocks.shape).any(axis=(1, 3))
+    down, across = ndimage.sobel(small, 0) / 8, ndimage.sobel(small, 1) / 8
+    strength = np.hypot(down, across)
+    mean = ndimage.uniform_filter(strength, _TEXTURE)
+    together = np.hypot(*(ndimage.uniform_filter(part, _TEXTURE) for part in (down, across)))
+    edges = strength * (together / (mean + _FLAT))
+    edges *= ~ndimage.binary_dilation(hidden, iterations=3)
+    direction = np.floor(np.arctan2(down, across) / np.pi * _DIRECTIONS + 0.5) % _DIRECTIONS
+    return np.stack([np.where(direction == number, edges, 0) for number in range(_DIRECTIONS)])
+
+
+def _window_sums(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Sums over all windows of a size, by the position of their upper left corner."""
+    sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    rows, columns = size
+    return (
+        sums[rows:, columns:]
+        - sums[:-rows, columns:]
+        - sums[rows:, :-columns]
+        + sums[:-rows, :-columns]
+    )
