@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from datasets.catalog import photograph_kernel_size
+from datasets.catalog import known_photograph_kernel_size, photograph_kernel_size
 from utils.engine.methods import PHOTOGRAPH, YCBCR, blind_methods, look_in
 from utils.engine.stage import Restoration
 from utils.images.reading import read_image
@@ -33,13 +33,16 @@ def add_options(parser: Parser) -> None:
     add("--chroma", choices=("keep", "restore"), metavar="WHAT", help=chroma)
 
 
-def kernel_size(name: str) -> tuple[int, int] | Literal["auto"]:
+def kernel_size(name: str) -> tuple[int, int]:
     """Choose the kernel's size by the photograph's name, and say which it is."""
-    size = photograph_kernel_size(name)
-    if size is None:
-        return AUTO
-    log.info("%s: kernel of %d x %d (--kernel_size gives another)", name, *size)
-    return size
+    height, width = photograph_kernel_size(name)
+    log.info("%s: kernel of %d x %d (--kernel_size gives another)", name, height, width)
+    return height, width
+
+
+def kernel_size_or_auto(name: str) -> tuple[int, int] | Literal["auto"]:
+    """The same, but have it found where the name tells nothing."""
+    return kernel_size(name) if known_photograph_kernel_size(name) else AUTO
 
 
 def main(arguments: list[str]) -> int:
@@ -64,7 +67,7 @@ def main(arguments: list[str]) -> int:
         return replace(restoration, chroma=experiment.luma.split_chroma(pixels))
 
     experiment = Experiment(
-        kernel_size,
+        kernel_size_or_auto if by_tiles else kernel_size,
         color_suffix="_x.png",
         registered=True,
         start=start,

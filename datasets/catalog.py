@@ -136,22 +136,31 @@ PHOTOGRAPH_KERNEL_SIZES = {
 }
 """The authors' kernel sizes for their three photographs, by a word of the photograph's name."""
 
+OTHER_PHOTOGRAPHS_KERNEL_SIZE = 31
 
-def photograph_kernel_size(name: str) -> tuple[int, int] | None:
+
+def photograph_kernel_size(name: str) -> tuple[int, int]:
     """Height and width of the kernel that is estimated for a photograph, from its name alone.
 
-    Only whole words count, in either case; anything but a letter separates words. None for other
-    names: the authors' script takes 31 for them.
+    Only whole words count, in either case; anything but a letter separates words. Other names get
+    `OTHER_PHOTOGRAPHS_KERNEL_SIZE`, as in the authors' script.
 
     Examples
     --------
     >>> photograph_kernel_size("fishes"), photograph_kernel_size("my-house2")
     ((41, 41), (51, 51))
-    >>> photograph_kernel_size("warehouse") or photograph_kernel_size("selfish")
+    >>> photograph_kernel_size("warehouse"), photograph_kernel_size("selfish")
+    ((31, 31), (31, 31))
     """
+    side = known_photograph_kernel_size(name) or OTHER_PHOTOGRAPHS_KERNEL_SIZE
+    return side, side
+
+
+def known_photograph_kernel_size(name: str) -> int | None:
+    """The side in pixels that a photograph's name tells; None if it tells nothing."""
     words = re.findall(r"[^\W\d_]+", name.lower())
     sides = [side for word, side in PHOTOGRAPH_KERNEL_SIZES.items() if word in words]
-    return (sides[0], sides[0]) if sides else None
+    return sides[0] if sides else None
 
 
 def truth_name(name: str) -> str:

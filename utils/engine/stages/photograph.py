@@ -134,7 +134,8 @@ class WindowKernel(InWindow):
         super().check(restoration)
         from utils.engine.estimate_kernel import check_arguments
 
-        check_arguments(restoration.blurry[self.region(restoration.blurry)], (3, 3))
+        region = self.region(restoration.blurry)
+        check_arguments(restoration.blurry[region], restoration.kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         from utils.engine.estimate_kernel import check_arguments, estimate_kernel, window_for
