@@ -4,15 +4,16 @@
     python selfdeblur_ycbcr.py --data_path photo.jpg --kernel_size 31 --method quick
 
 The luminance is restored, laid on the blurry one, and the chroma kept. The result has the
-photograph's bits a channel and its alpha.
+photograph's bits a channel, its alpha and its color profile.
 """
 
 from datasets.catalog import photograph_kernel_size
 from utils.engine.methods import YCBCR, blind_methods
+from utils.images.metadata import EXIF_CHOICES
 from utils.log import log
 from utils.runs.experiment import Experiment
 from utils.terminal.options import parse_options
-from utils.terminal.program import run_program
+from utils.terminal.program import Parser, run_program
 from utils.terminal.restore import restore_images
 
 
@@ -23,16 +24,29 @@ def kernel_size(name: str) -> tuple[int, int]:
     return height, width
 
 
+def add_options(parser: Parser) -> None:
+    kept = "what the camera recorded: drop, private (no place, no names) or keep (%(default)s)"
+    parser.add_argument("--exif", choices=EXIF_CHOICES, default="drop", metavar="NAME", help=kept)
+
+
 def main(arguments: list[str]) -> int:
-    options, _ = parse_options(
+    options, given = parse_options(
         arguments,
         __doc__,
         data_path="datasets/real",
         save_path="results/real",
         methods=blind_methods(YCBCR),
         where_to_get="python datasets/fetch.py real gets three photographs; or name your own",
+        add_options=add_options,
     )
-    experiment = Experiment(kernel_size, color_suffix="_x.png", registered=True)
+    experiment = Experiment(
+        kernel_size,
+        color_suffix="_x.png",
+        registered=True,
+        exif=given.exif,
+        # Not the default, which results have whose record does not name it.
+        settings={} if given.exif == "drop" else {"exif": given.exif},
+    )
     return restore_images(options, experiment)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from utils.engine.stage import Restoration
 from utils.images.colors import FULL_RANGE, Luma
+from utils.images.metadata import kept_exif
 from utils.images.reading import Photograph
-from utils.images.writing import encode_png, quantise
+from utils.images.writing import add_metadata, encode_png, quantise
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Experiment:
         returns it with whatever else the method's first stage needs.
     saves_networks : bool
         Whether to write the networks.
+    exif : str
+        How much of what the camera recorded goes into the restored photograph: one of
+        `utils.images.metadata.EXIF_CHOICES`.
     settings : dict
         Whatever else determines the results; recorded with the settings.
     """
@@ -52,6 +56,7 @@ class Experiment:
     files: Callable[[str], dict[str, Path]] = lambda name: {}
     start: Callable[[Path, Restoration], Restoration] = lambda path, restoration: restoration
     saves_networks: bool = True
+    exif: str = "drop"
     settings: dict[str, Any] = field(default_factory=dict)
 
     def luminance(self, photograph: Photograph) -> np.ndarray:
@@ -62,9 +67,10 @@ class Experiment:
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
         """Make the PNG files of a restored image, by the suffixes of their names.
 
-        The blurry photograph's depth, alpha and chroma are kept.
+        The blurry photograph's depth, alpha, chroma and color profile are kept.
         """
         depth, alpha = photograph.depth, photograph.alpha
+        metadata = photograph.profile, kept_exif(photograph.exif, self.exif)
         files = {}
         images = {"_x.png": restoration}
         for name, sharp in restoration.others.items():
@@ -72,13 +78,13 @@ class Experiment:
         for suffix, each in images.items():
             restored = each.registered_image if self.registered else each.image
             if photograph.pixels.ndim == 2:
-                files[suffix] = encode_png(restored, depth, alpha)
+                files[suffix] = add_metadata(encode_png(restored, depth, alpha), *metadata)
                 continue
             files[suffix] = encode_png(restored, depth)
             if self.color_suffix:
                 colored = self.luma.replace_luminance(photograph.pixels, restored)
                 color_suffix = suffix.replace("_x.png", self.color_suffix)
-                files[color_suffix] = encode_png(colored, depth, alpha)
+                files[color_suffix] = add_metadata(encode_png(colored, depth, alpha), *metadata)
         return files
 
     def suffixes(self, photograph: Photograph) -> set[str]:
