@@ -4,7 +4,8 @@
     python selfdeblur_ycbcr.py --data_path photo.jpg --kernel_size 31 --method quick
 
 The luminance is restored, laid on the blurry one, and the chroma kept. The result has the
-photograph's bits a channel, its alpha and its color profile.
+photograph's bits a channel, its alpha and its color profile. NAME.html shows it beside the blurry
+one, with the kernel.
 """
 
 from datasets.catalog import photograph_kernel_size
@@ -27,6 +28,8 @@ def kernel_size(name: str) -> tuple[int, int]:
 def add_options(parser: Parser) -> None:
     kept = "what the camera recorded: drop, private (no place, no names) or keep (%(default)s)"
     parser.add_argument("--exif", choices=EXIF_CHOICES, default="drop", metavar="NAME", help=kept)
+    shown = "open the first image's page in the browser as soon as it exists"
+    parser.add_argument("--open", action="store_true", help=shown)
 
 
 def main(arguments: list[str]) -> int:
@@ -44,6 +47,8 @@ def main(arguments: list[str]) -> int:
         color_suffix="_x.png",
         registered=True,
         exif=given.exif,
+        page=True,
+        opens_page=given.open,
         # Not the default, which results have whose record does not name it.
         settings={} if given.exif == "drop" else {"exif": given.exif},
     )

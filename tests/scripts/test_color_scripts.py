@@ -223,7 +223,7 @@ def test_photographs_keep_format_depth_color_and_alpha(run_script, images):
             assert np.array_equal(restored[..., 3], pixels[..., 3]), name
     assert {path.name for path in results.glob("gray_photo*")} == {
         "gray_photo_x.png", "gray_photo_k.png", "gray_photo_xnet.pth", "gray_photo_knet.pth",
-        "gray_photo.json", "gray_photo_loss.csv",
+        "gray_photo.json", "gray_photo_loss.csv", "gray_photo.html",
     }  # fmt: skip
 
     # At constant chroma the differences of the channels stay, but where they are clipped.

@@ -44,6 +44,10 @@ class Experiment:
     exif : str
         How much of what the camera recorded goes into the restored photograph: one of
         `utils.images.metadata.EXIF_CHOICES`.
+    page : bool
+        Whether to write a page that shows the restoration (see `utils.runs.page`).
+    opens_page : bool
+        Whether to open the first of these pages in a browser.
     settings : dict
         Whatever else determines the results; recorded with the settings.
     """
@@ -57,12 +61,21 @@ class Experiment:
     start: Callable[[Path, Restoration], Restoration] = lambda path, restoration: restoration
     saves_networks: bool = True
     exif: str = "drop"
+    page: bool = False
+    opens_page: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def luminance(self, photograph: Photograph) -> np.ndarray:
         """The photograph's luminance to restore, (H, W) in [0, 1], rounded to its depth."""
         luma = self.luma.luminance(photograph.pixels)
         return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
+
+    def picture(self, photograph: Photograph, restoration: Restoration) -> np.ndarray:
+        """The restored image, (H, W) or in color (H, W, 3), as the script's results show it."""
+        restored = restoration.registered_image if self.registered else restoration.image
+        if photograph.pixels.ndim == 2 or not self.color_suffix:
+            return restored
+        return self.luma.replace_luminance(photograph.pixels, restored)
 
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
         """Make the PNG files of a restored image, by the suffixes of their names.
