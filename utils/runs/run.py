@@ -268,6 +268,7 @@ class Job:
         self.checkpoint_written = True  # the latest one that was due
         self.deaths = 0  # of workers since the latest checkpoint
         self.saved: Restoration | None = None  # the latest one, for the page
+        self.page_failed = False
 
     def find_start(self) -> tuple[bool, bytes | None]:
         """Find out whether the image is finished, and if not, the checkpoint to resume from.
@@ -359,7 +360,9 @@ class Job:
             )
             write_whole(self.outputs.page, render_page(page))
         except Exception as error:
-            log.warning("%s: no page: %s", self.outputs.name, describe(error))
+            if not self.page_failed:
+                log.warning("%s: no page: %s", self.outputs.name, describe(error))
+            self.page_failed = True
             return
         if ".html" not in self.record["files"]:
             self.record["files"] = sorted([*self.record["files"], ".html"])

@@ -398,7 +398,7 @@ def test_no_page_never_costs_the_results(photograph, monkeypatch, capfd, error):
     assert record["finished"] and ".html" not in record["files"]
     assert (results / "photo_x.png").exists() and not (results / "photo.html").exists()
     lines = [line for line in capfd.readouterr().err.splitlines() if "no page" in line]
-    assert lines and all(line.startswith("photo: no page: ") for line in lines)
+    assert len(lines) == 1 and lines[0].startswith("photo: no page: ")
     assert restore(folder, results) == 0
     assert len(seen) == 2  # nothing was restored again
 

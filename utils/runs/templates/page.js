@@ -72,8 +72,8 @@
     const begin = corner.map((value) => Math.max(0, value));
     const end = corner.map((value, axis) => Math.min(size[axis], value + visible[axis]));
     const percent = (value, axis) => `${(100 * value) / size[axis]}%`;
-    spot.style.left = percent(begin[0], 0);
-    spot.style.top = percent(begin[1], 1);
+    spot.style.left = percent((begin[0] + end[0]) / 2, 0);
+    spot.style.top = percent((begin[1] + end[1]) / 2, 1);
     spot.style.width = percent(end[0] - begin[0], 0);
     spot.style.height = percent(end[1] - begin[1], 1);
     spot.hidden = begin.every((value, axis) => value === 0 && end[axis] === size[axis]);
