@@ -1,12 +1,11 @@
 """Restore photographs, in color or gray (section 4.4 of the SelfDeblur paper, its real images).
 
-    python selfdeblur_ycbcr.py                       # all of datasets/real, as the authors do
-    python selfdeblur_ycbcr.py --data_path photo.jpg --method photo   # any size, in a minute
+    python selfdeblur_ycbcr.py  # all of datasets/real
+    python selfdeblur_ycbcr.py --data_path photo.jpg --method photo
 
-As the authors do, the luminance is restored, laid on the blurry one, and the chroma kept. The
-method `photo` finds the kernel in a window of the photograph, with its size unless its name or
---kernel_size tells it, and restores the whole in tiles, its chroma too. The result has the
-photograph's bits a channel and its alpha.
+The luminance is restored, laid on the blurry one, and the chroma kept. `photo` finds the kernel
+in a window, with its size unless the name tells it, and restores the whole in tiles, its chroma
+too. The result has the photograph's bits a channel, alpha and profile; NAME.html shows it.
 """
 
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Literal
 from datasets.catalog import known_photograph_kernel_size, photograph_kernel_size
 from utils.engine.methods import PHOTOGRAPH, YCBCR, blind_methods, look_in
 from utils.engine.stage import Restoration
+from utils.images.metadata import EXIF_CHOICES
 from utils.images.reading import read_image
 from utils.log import log
 from utils.runs.experiment import Experiment
@@ -31,6 +31,10 @@ def add_options(parser: Parser) -> None:
     add("--window", type=integer(0), nargs=4, metavar=("X", "Y", "W", "H"), help=window)
     chroma = "keep the blurry chroma, or restore it (restore with photo, else keep)"
     add("--chroma", choices=("keep", "restore"), metavar="WHAT", help=chroma)
+    kept = "what the camera recorded: drop, private (no place, no names) or keep (%(default)s)"
+    add("--exif", choices=EXIF_CHOICES, default="drop", metavar="NAME", help=kept)
+    shown = "open the first image's page in the browser as soon as it exists"
+    add("--open", action="store_true", help=shown)
 
 
 def kernel_size(name: str) -> tuple[int, int]:
@@ -71,7 +75,12 @@ def main(arguments: list[str]) -> int:
         color_suffix="_x.png",
         registered=True,
         start=start,
-        settings={"chroma": chroma} if by_tiles else {},
+        exif=given.exif,
+        page=True,
+        opens_page=given.open,
+        # Not the defaults, which results have whose record does not name them.
+        settings=({"chroma": chroma} if by_tiles else {})
+        | ({} if given.exif == "drop" else {"exif": given.exif}),
     )
     return restore_images(options, experiment)
 

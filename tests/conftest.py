@@ -1,6 +1,7 @@
 """Where the data lies that is not part of the project, and how the scripts are run."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,3 +76,35 @@ def assert_one_line() -> Callable[..., None]:
             assert str(word) in lines[0], f"{word!r} is not in: {lines[0]}"
 
     return check
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium without a window, in which nothing outside of this machine can be reached."""
+    from selenium import webdriver  # takes a second, which most tests need not wait
+
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(programs):
+        pytest.skip("needs Debian's packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for switch in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "host-resolver-rules=MAP * ~NOTFOUND",
+        "force-color-profile=srgb",
+        "force-device-scale-factor=1",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
+    yield driver
+    driver.quit()

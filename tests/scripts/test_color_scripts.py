@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image, ImageCms
 
 import selfdeblur_lai
 import selfdeblur_nonblind
@@ -222,7 +223,7 @@ def test_photographs_keep_format_depth_color_and_alpha(run_script, images):
             assert np.array_equal(restored[..., 3], pixels[..., 3]), name
     assert {path.name for path in results.glob("gray_photo*")} == {
         "gray_photo_x.png", "gray_photo_k.png", "gray_photo_xnet.pth", "gray_photo_knet.pth",
-        "gray_photo.json", "gray_photo_loss.csv",
+        "gray_photo.json", "gray_photo_loss.csv", "gray_photo.html",
     }  # fmt: skip
 
     # At constant chroma the differences of the channels stay, but where they are clipped.
@@ -272,6 +273,29 @@ def test_a_photograph_is_restored_in_its_place(images, found_off_the_middle):
     # Lai's are cut out of the middle, as the authors' code and with it the published scores do.
     restored = restored_by(selfdeblur_lai, images, *size)
     assert np.abs(restored - sharp[4:44, 6:50]).max() <= 0.51 / 255
+
+
+def test_a_photograph_keeps_its_profile_and_of_the_cameras_notes_what_is_asked(
+    images, found_off_the_middle
+):
+    path = images / "text_01_kernel_01.png"
+    exif = Image.Exif()
+    exif.update({ExifTags.Base.Model: "Box", ExifTags.Base.Artist: "A. Person"})
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(path).save(path, exif=exif, icc_profile=profile)
+    for choice, expected in (
+        ("drop", set()),
+        ("private", {ExifTags.Base.Model, ExifTags.Base.Orientation}),
+        ("keep", {ExifTags.Base.Model, ExifTags.Base.Artist}),
+    ):
+        restored_by(
+            selfdeblur_ycbcr, images, "--kernel_size", 9, 13, "--exif", choice, "--overwrite"
+        )
+        image = Image.open(images / "selfdeblur_ycbcr/text_01_kernel_01_x.png")
+        assert image.info["icc_profile"] == profile
+        assert set(image.getexif()) == expected
+    record = json.loads((images / "selfdeblur_ycbcr/text_01_kernel_01.json").read_text())
+    assert record["settings"]["exif"] == "keep"
 
 
 # Known kernels
@@ -374,3 +398,20 @@ def test_help_fits_a_screen_and_shows_an_example(run_script, script):
     assert f"python selfdeblur_{script}.py --" in result.stdout
     in_80_columns = [max(1, -(-len(line) // 80)) for line in result.stdout.splitlines()]
     assert sum(in_80_columns) <= 45
+
+
+def test_phones_and_cameras_own_files_in_a_folder_are_named(run_script, images, assert_one_line):
+    (images / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (images / "IMG_2.nef").write_bytes(b"MM\0*" + bytes(99))
+    options = ("--data_path", images, "--save_path", images / "results", *QUICKLY)
+    result = run_script("selfdeblur_ycbcr.py", *options)
+    assert_one_line(result, 1, images, "2 HEIC, AVIF or raw files", "IMG_1.HEIC", "as PNG")
+    cv2.imwrite(str(images / "IMG_2.jpg"), COLORS)  # stored beside the raw file
+    (images / "IMG_3.jpg").write_bytes((images / "IMG_2.jpg").read_bytes()[:300])
+    result = run_script("selfdeblur_ycbcr.py", *options, "--kernel_size", 3)
+    assert result.returncode == 1
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if "left out" in line or "not read" in line] == lines[:1]
+    assert "1 HEIC, AVIF or raw files" in lines[0]
+    assert len([line for line in lines if line.startswith("IMG_3: failed: ")]) == 1
+    assert (images / "results/IMG_2_x.png").exists()

@@ -17,6 +17,7 @@ import numpy as np
 
 from utils.errors import DataError
 from utils.images.files import read_bounded
+from utils.images.metadata import tiff_metadata, unpacks_to_a_profile
 from utils.images.opencv import MAX_PIXELS, cv2
 from utils.images.tiff import TIFF, corrected
 
@@ -26,12 +27,20 @@ MAX_BYTES = 2**30  # of a file: twice what 2^26 pixels take with alpha and 16 bi
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
 SCAN = b"\xff\xda"  # starts a scan in a JPEG; a normal one has about ten
 MAX_SCANS = 500  # each takes time for the whole image, however few bytes it has
+HEIF_SUFFIXES = {".heic", ".heif", ".hif", ".avif"}
+# What such a file says that it is, after a length and the word ftyp.
+HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1", "avif", "avis")
+# Of cameras' raw files. Many are TIFFs, which would be read as the small preview in them.
+RAW_SUFFIXES = {
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw"),
+    *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw", ".x3f"),
+}
 JPEG_DAMAGES = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 
 _decoding = threading.Lock()
 
 
-def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
+def decode(path: str | Path) -> tuple[np.ndarray, bytes, bytes]:
     """Decode an image file as stored.
 
     Parameters
@@ -45,7 +54,9 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
     image : (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 array
         Gray, or blue, green and red, and alpha.
     exif : bytes
-        What a camera recorded; empty if OpenCV has applied it already, as to a TIFF.
+        What a camera recorded; of a TIFF, whose orientation is applied already, an upright block.
+    profile : bytes
+        The color profile, whole or not.
 
     Raises
     ------
@@ -56,7 +67,13 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
     MemoryError
         If there is not enough.
     """
+    refuse_raw(Path(path))
     content = read_bounded(Path(path), MAX_BYTES, "the limit for images; crop or shrink it")
+    if content[4:8] == b"ftyp" and content[8:12].decode("latin-1") in HEIF_BRANDS:
+        raise DataError(
+            f"{path}: a HEIC or AVIF photograph, which is not supported; save it as PNG or JPEG, "
+            "for instance by heif-convert IN.heic OUT.png"
+        )
     if content.startswith(PNG):
         content = pixel_chunks(content)
     if content.startswith(JPEG) and content.count(SCAN) > MAX_SCANS:
@@ -93,23 +110,38 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes]:
     if content.startswith(TIFF):
         with decoders_output():
             image = corrected(path, content, image)
-    return image, bytes(metadata.get(cv2.IMAGE_METADATA_EXIF, b""))
+        return image, *tiff_metadata(content)
+    kinds = (cv2.IMAGE_METADATA_EXIF, cv2.IMAGE_METADATA_ICCP)
+    exif, profile = (bytes(metadata.get(kind, b"")) for kind in kinds)
+    return image, exif.removeprefix(b"Exif\0\0"), profile
+
+
+def refuse_raw(path: Path) -> None:
+    """Raise a DataError if a file's suffix is that of a camera's raw files."""
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise DataError(
+            f"{path}: a camera's raw file, which is not supported; develop it to a 16-bit TIFF"
+        )
 
 
 def pixel_chunks(content: bytes) -> bytes:
-    """Reduce a PNG file to the chunks that its pixels and their orientation need.
+    """Reduce a PNG file to the chunks of its pixels, their orientation and their color profile.
 
-    The others may unpack to gigabytes. Returns nothing if a chunk is longer than the rest of the
-    file, for which libpng would allocate memory all the same.
+    The others, and a false profile, may unpack to gigabytes. Returns nothing if a chunk is longer
+    than the rest of the file, for which libpng would allocate memory all the same.
     """
-    reduced, position, kind = bytearray(PNG), len(PNG), b""
+    reduced, position, kind, profiles = bytearray(PNG), len(PNG), b"", 0
     while kind != b"IEND":
         length = int.from_bytes(content[position : position + 4], "big")
         kind = content[position + 4 : position + 8]
         end = position + 12 + length  # with length, kind and checksum
         if end > len(content):
             return b""
-        if kind in PIXEL_CHUNKS:
+        profiles += kind == b"iCCP"
+        is_profile = kind == b"iCCP" and profiles == 1
+        if kind in PIXEL_CHUNKS or (
+            is_profile and unpacks_to_a_profile(content[position + 8 : end - 4])
+        ):
             reduced += content[position:end]
         position = end
     return bytes(reduced)

@@ -9,7 +9,8 @@ from PIL import ExifTags, Image
 
 from utils.errors import DataError
 from utils.images.colors import FULL_RANGE
-from utils.images.decoding import decode
+from utils.images.decoding import HEIF_SUFFIXES, RAW_SUFFIXES, decode
+from utils.images.metadata import usable_profile
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -20,6 +21,21 @@ def list_images(folder: str | Path) -> list[Path]:
         path
         for path in Path(folder).iterdir()
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def list_unsupported(folder: str | Path) -> list[Path]:
+    """List a folder's photographs of formats that are not read: HEIC, AVIF, and cameras' raw files.
+
+    One that lies there as an image as well, as cameras store raw and JPEG, is not listed.
+    """
+    names = {path.stem for path in list_images(folder)}
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if path.suffix.lower() in HEIF_SUFFIXES | RAW_SUFFIXES
+        and path.stem not in names
+        and not path.name.startswith(".")
     )
 
 
@@ -48,11 +64,17 @@ class Photograph:
         Opacity in [0, 1], if the file has any.
     depth : dtype
         uint8 or uint16: the file's bits a channel.
+    profile : bytes
+        An ICC profile that says which colors the pixels are; empty if the file has none.
+    exif : bytes
+        What a camera recorded, as in the file (see `utils.images.metadata.kept_exif`).
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None
     depth: np.dtype
+    profile: bytes = b""
+    exif: bytes = b""
 
 
 def read_photograph(path: str | Path) -> Photograph:
@@ -72,24 +94,25 @@ def read_photograph(path: str | Path) -> Photograph:
         If it cannot be read at all.
     """
     try:
-        image, exif = decode(path)
-        return make_photograph(upright(image, exif))
+        image, exif, profile = decode(path)
+        return make_photograph(upright(image, exif), exif, profile)
     except MemoryError as error:
         raise DataError(f"{path}: needs more memory than is free; crop or shrink it") from error
 
 
-def make_photograph(image: np.ndarray) -> Photograph:
+def make_photograph(image: np.ndarray, exif: bytes = b"", profile: bytes = b"") -> Photograph:
     """Scale pixels as `decode` returns them to [0, 1], and separate color from alpha."""
-    depth = image.dtype
+    depth, alpha = image.dtype, None
     image = image / float(np.iinfo(depth).max)
-    if image.ndim == 2:
-        return Photograph(image, None, depth)
-    if image.shape[2] == 3:
-        return Photograph(image[..., ::-1], None, depth)
-    pixels, alpha = image[..., 2::-1], image[..., 3]
-    # OpenCV returns gray with alpha as color.
-    is_gray = (pixels == pixels[..., :1]).all()
-    return Photograph(pixels[..., 0] if is_gray else pixels, alpha, depth)
+    if image.ndim == 3:
+        pixels, alpha = image[..., 2::-1], image[..., 3] if image.shape[2] == 4 else None
+        # OpenCV returns gray with alpha as color.
+        is_gray = alpha is not None and (pixels == pixels[..., :1]).all()
+        # A profile for color cannot describe gray, though the colors may all be gray.
+        color = not is_gray or bool(usable_profile(profile, color=True))
+        image = pixels if color else pixels[..., 0]
+    profile = usable_profile(profile, color=image.ndim == 3)
+    return Photograph(image, alpha, depth, profile, exif)
 
 
 def upright(image: np.ndarray, exif: bytes) -> np.ndarray:

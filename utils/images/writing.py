@@ -1,12 +1,14 @@
 """Arrays in [0, 1] as image files."""
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from utils.images.files import write_whole
+from utils.images.metadata import usable_profile
 from utils.images.opencv import cv2
 
 EIGHT_BITS = np.dtype(np.uint8)
@@ -45,6 +47,25 @@ def encode_png(
         # Neither library writes 16-bit gray with alpha, so it becomes gray in three channels.
         channels = [*(channels * 3)[:3], alpha]
     return cv2.imencode(".png", quantise(np.dstack(channels), depth))[1].tobytes()
+
+
+def add_metadata(png: bytes, profile: bytes = b"", exif: bytes = b"") -> bytes:
+    """Put a color profile and an EXIF block, unless empty, into a PNG file.
+
+    A profile is left out if it is for gray and the file has colors, or the other way round.
+    """
+    chunks, has_color = b"", bool(png[25] & 2)
+    if usable_profile(profile, has_color):
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile, 9))
+    if exif:
+        chunks += _chunk(b"eXIf", exif)
+    end = 33  # of the signature and the chunk IHDR, after which a profile must come
+    return png[:end] + chunks + png[end:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data)
+    return len(data).to_bytes(4) + kind + data + checksum.to_bytes(4)
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:

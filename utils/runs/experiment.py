@@ -9,8 +9,9 @@ import numpy as np
 
 from utils.engine.stage import Restoration
 from utils.images.colors import FULL_RANGE, Luma
+from utils.images.metadata import kept_exif
 from utils.images.reading import Photograph
-from utils.images.writing import encode_png, quantise
+from utils.images.writing import add_metadata, encode_png, quantise
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class Experiment:
         returns it with whatever else the method's first stage needs.
     saves_networks : bool
         Whether to write the networks.
+    exif : str
+        How much of what the camera recorded goes into the restored photograph: one of
+        `utils.images.metadata.EXIF_CHOICES`.
+    page : bool
+        Whether to write a page that shows the restoration (see `utils.runs.page`).
+    opens_page : bool
+        Whether to open the first of these pages in a browser.
     settings : dict
         Whatever else determines the results; recorded with the settings.
     """
@@ -52,6 +60,9 @@ class Experiment:
     files: Callable[[str], dict[str, Path]] = lambda name: {}
     start: Callable[[Path, Restoration], Restoration] = lambda path, restoration: restoration
     saves_networks: bool = True
+    exif: str = "drop"
+    page: bool = False
+    opens_page: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def luminance(self, photograph: Photograph) -> np.ndarray:
@@ -59,12 +70,20 @@ class Experiment:
         luma = self.luma.luminance(photograph.pixels)
         return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
 
+    def picture(self, photograph: Photograph, restoration: Restoration) -> np.ndarray:
+        """The restored image, (H, W) or in color (H, W, 3), as the script's results show it."""
+        restored = restoration.registered_image if self.registered else restoration.image
+        if photograph.pixels.ndim == 2 or not self.color_suffix:
+            return restored
+        return self.luma.replace_luminance(photograph.pixels, restored)
+
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
         """Make the PNG files of a restored image, by the suffixes of their names.
 
-        The blurry photograph's depth, alpha and chroma are kept.
+        The blurry photograph's depth, alpha, chroma and color profile are kept.
         """
         depth, alpha = photograph.depth, photograph.alpha
+        metadata = photograph.profile, kept_exif(photograph.exif, self.exif)
         files = {}
         images = {"_x.png": restoration}
         for name, sharp in restoration.others.items():
@@ -72,7 +91,7 @@ class Experiment:
         for suffix, each in images.items():
             restored = each.registered_image if self.registered else each.image
             if photograph.pixels.ndim == 2:
-                files[suffix] = encode_png(restored, depth, alpha)
+                files[suffix] = add_metadata(encode_png(restored, depth, alpha), *metadata)
                 continue
             files[suffix] = encode_png(restored, depth)
             if self.color_suffix:
@@ -80,7 +99,7 @@ class Experiment:
                 if each.sharp_chroma is not None:
                     colored = self.luma.join_chroma(restored, each.sharp_chroma)
                 color_suffix = suffix.replace("_x.png", self.color_suffix)
-                files[color_suffix] = encode_png(colored, depth, alpha)
+                files[color_suffix] = add_metadata(encode_png(colored, depth, alpha), *metadata)
         return files
 
     def suffixes(self, photograph: Photograph) -> set[str]:

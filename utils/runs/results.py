@@ -32,6 +32,7 @@ class Outputs:
         self.kernel = self.file("_k.png")
         self.record = self.file(".json")
         self.losses = self.file("_loss.csv")
+        self.page = self.file(".html")
         self.checkpoint = self.file("_checkpoint.pth")  # only while the image is unfinished
         self.lock = folder / f".{name}.lock"
 

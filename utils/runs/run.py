@@ -29,6 +29,7 @@ from utils.runs.interrupt import Signals
 from utils.runs.locks import HeldElsewhereError, hold
 from utils.runs.machine import describe_project
 from utils.runs.options import AUTO, LOCAL, Options
+from utils.runs.page import open_page, page_of, render_page
 from utils.runs.pools import Here, Pool, WorkerDiedError, Workers
 from utils.runs.results import (
     Outputs,
@@ -122,6 +123,7 @@ class Run:
         self.pool, self.display = pool, display
         self.leftovers = find_leftovers(options.save_path)
         self.failures: dict[str, str] = {}  # the reasons by the images' names
+        self.page_opened = False
         self.machine = ""  # where the latest image was restored, and in which precision
 
     def restore(self, paths: list[Path]) -> list[Path]:
@@ -176,6 +178,12 @@ class Run:
         reason = OUT_OF_MEMORY if out_of_memory(error) else describe(error)
         self.failures[path.stem] = reason
         log.error("%s: failed: %s", path.stem, reason)
+
+    def show(self, page: Path) -> None:
+        """Open an image's page in a browser, if that was asked for and it is the first."""
+        if self.experiment.opens_page and not self.page_opened:
+            self.page_opened = True
+            open_page(page)
 
     def restore_one(self, path: Path) -> Generator[None]:
         """Restore one image and write its results, unless that was done before.
@@ -261,6 +269,8 @@ class Job:
         self.resumable: str | None = None  # where the checkpoint on disk resumes, if there is one
         self.checkpoint_written = True  # the latest one that was due
         self.deaths = 0  # of workers since the latest checkpoint
+        self.saved: Restoration | None = None  # the latest one, for the page
+        self.page_failed = False
 
     def find_start(self) -> tuple[bool, bytes | None]:
         """Find out whether the image is finished, and if not, the checkpoint to resume from.
@@ -271,6 +281,8 @@ class Job:
         files = [self.outputs.file(suffix) for suffix in suffixes]
         if not self.has_kernel:
             files.append(self.outputs.kernel)
+        if self.experiment.page:
+            files.append(self.outputs.page)
         # The holder of the lock knows that no other process writes these.
         for file in [self.outputs.record, self.outputs.losses, self.outputs.checkpoint, *files]:
             for leftover in self.run.leftovers.get(file.name, []):
@@ -281,6 +293,8 @@ class Job:
         finished, checkpoint = find_progress(self.outputs, self.settings, files)
         if finished:
             log.info("%s: done before with these settings, skipped", self.outputs.name)
+            if self.outputs.page.exists():
+                self.run.show(self.outputs.page)
         return finished, checkpoint
 
     def task(self) -> Task:
@@ -335,6 +349,27 @@ class Job:
             write_whole(self.outputs.file(suffix), content)
         if restoration.losses:
             write_losses(self.outputs.losses, restoration.loss_names, restoration.losses)
+        if self.experiment.page:
+            self.saved = restoration
+            self.write_page(unfinished=True)
+
+    def write_page(self, unfinished: bool) -> None:
+        """Write the page of what was saved last; the other results exist with or without it."""
+        assert self.saved is not None
+        try:
+            page = page_of(
+                self.experiment, self.photograph, self.saved, self.record, unfinished=unfinished
+            )
+            write_whole(self.outputs.page, render_page(page))
+        except Exception as error:
+            if not self.page_failed:
+                log.warning("%s: no page: %s", self.outputs.name, describe(error))
+            self.page_failed = True
+            return
+        if ".html" not in self.record["files"]:
+            self.record["files"] = sorted([*self.record["files"], ".html"])
+            write_json(self.outputs.record, self.record)
+        self.run.show(self.outputs.page)
 
     def networks(self, restoration: Restoration) -> dict[str, bytes]:
         """The contents of the networks' files, by the suffixes of their names."""
@@ -372,6 +407,8 @@ class Job:
 
     def finish(self) -> None:
         """Record that the results are complete."""
+        if self.saved is not None:
+            self.write_page(unfinished=False)
         self.record["finished"] = True
         write_json(self.outputs.record, self.record)
         self.outputs.checkpoint.unlink(missing_ok=True)

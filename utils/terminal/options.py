@@ -13,8 +13,9 @@ from utils.engine.recipe import PRECISIONS
 from utils.engine.stage import Method
 from utils.engine.stages.finish import Finish
 from utils.engine.stages.fit import ImageFit, ReleasedFit
-from utils.errors import DataError
-from utils.images.reading import list_images
+from utils.errors import DataError, printable
+from utils.images.reading import list_images, list_unsupported
+from utils.log import log
 from utils.runs.options import AUTO, LOCAL, Options
 from utils.terminal.program import HeightWidth, Parser, integer, kernel_side, nonempty_path, real
 from utils.terminal.progress import show_messages
@@ -212,7 +213,15 @@ def find_images(paths: list[Path], only: str | None, where_to_get: str) -> list[
     images: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = list_images(path)
+            found, unsupported = list_images(path), list_unsupported(path)
+            if unsupported:
+                left_out = (
+                    f"{path}: {len(unsupported)} HEIC, AVIF or raw files are not read, such as "
+                    f"{unsupported[0].name}; save them as PNG, or raw ones as 16-bit TIFF"
+                )
+                if not found:
+                    raise DataError(left_out)
+                log.warning("%s", printable(left_out))
             if not found:
                 raise DataError(f"{path}: no images in this folder; {where_to_get}")
             images += found

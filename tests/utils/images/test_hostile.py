@@ -431,7 +431,7 @@ def test_twenty_bad_images_through_the_script(tmp_path, run_script):
     assert len(lines) == len(bad) + 3, result.stderr  # and the machine, a bar and a line
     written = {path.name for path in (tmp_path / "out").iterdir()}
     names = ("good_x.png", "good_k.png", "good_xnet.pth", "good_knet.pth", "good.json")
-    assert written == {*names, "good_loss.csv", "overview.png"}
+    assert written == {*names, "good_loss.csv", "good.html", "overview.png"}
 
 
 @pytest.mark.parametrize("name", ["claim.png", "scans.jpg"])
