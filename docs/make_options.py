@@ -40,6 +40,7 @@ NOTES = {
     "--num_iter": "The rest of its schedule is unchanged.",
     "--tv_weight": "The authors advise one in proportion to the noise.",
     "--kernel_size": "Takes precedence over the size that follows from the image's name.",
+    "--seed": "The authors' is 0.",
     "--precision": "[Which is which](speed.md#precision).",
     "--threads": "The bits of a result depend on the threads, not on the workers.",
     "--ray": "[Clusters](cluster.md).",

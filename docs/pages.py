@@ -6,7 +6,14 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 PAGES = ("*.md", "docs/*.md", "benchmarks/*.md", "datasets/*.md", "results/README.md")
-LINKED = ("docs/*.png", "docs/*.ipynb", "CITATION.cff", "docs/make_picture.py", "utils/**/*.py")
+LINKED = (
+    "docs/*.css",
+    "docs/*.png",
+    "docs/*.ipynb",
+    "CITATION.cff",
+    "docs/make_picture.py",
+    "utils/**/*.py",
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
