@@ -56,7 +56,7 @@ def parse_options(arguments: list[str], description: str) -> ScoringOptions:
     add("--methods", nargs="+", default=[], metavar="NAME", help=names)
     shifts = f"shift by up to N pixels, 0 to {BORDER} ({MAXSHIFT}; 5 at the time of the paper)"
     add("--maxshift", type=integer(0, BORDER), default=MAXSHIFT, metavar="N", help=shifts)
-    processes = f"processes (one per core: {cores})"
+    processes = "processes (one per core)"
     add("--jobs", type=integer(1), dest="workers", default=cores, metavar="N", help=processes)
     add("--save_aligned", action="store_true", help="write each method's aligned/ images")
     return ScoringOptions(**vars(parser.parse_args(arguments)))

@@ -733,3 +733,17 @@ def test_the_page_fits_any_width(levin_page, width):
     root = "document.documentElement"
     assert page.run(f"return {root}.scrollWidth <= {root}.clientWidth")
     assert page.find(".stage").size["width"] > min(300, 0.4 * width)
+
+
+def test_a_phone_shows_the_scores_beside_the_names(levin_page):
+    page = levin_page
+    page.resize(360, 740)
+    WebDriverWait(page.browser, 5).until(lambda _: page.run("return innerWidth") == 360)
+    _, ssim = page.header("table.methods", "SSIM")
+    edges = "const box = arguments[0].getBoundingClientRect(); return [box.left, box.right]"
+    assert page.run(edges, ssim)[1] <= 360
+    scroll = page.find(".overview .scroll")
+    page.run("arguments[0].scrollLeft = arguments[0].scrollWidth", scroll)
+    name = page.find("table.methods tbody th")
+    assert page.run(edges, name)[0] == pytest.approx(page.run(edges, scroll)[0], abs=1)
+    assert page.find(".plots img").size["width"] > 500  # to be read, not to be guessed
