@@ -10,6 +10,7 @@ from utils.engine.collaborative import denoise
 from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve
 from utils.engine.estimate_kernel import estimate_kernel, list_scales
+from utils.engine.finish import finish
 from utils.engine.kernel_fit import (
     Observation,
     centre,
@@ -197,6 +198,18 @@ def test_refinement_mends_a_kernel(scene):
     )  # fmt: skip
     assert similarity(found, kernel) > similarity(wrong, kernel) + 0.02
     assert levels == [((128, 138), pytest.approx(1))] * 5
+
+
+def test_the_finish_keeps_a_known_kernel(scene):
+    blurry, sharp, kernel = scene
+    margins = [((extent - 1) // 2, extent // 2) for extent in kernel.shape]
+    of_network = np.pad((blurry + sharp) / 2, margins, "edge")
+    finished, known = finish(blurry, of_network, kernel, fit_kernel=False)
+    np.testing.assert_array_equal(known, kernel)
+    finished = crop_to_blurry(finished, kernel.shape).clip(0, 1)
+    assert psnr(255 * finished, 255 * sharp) > psnr(255 * (blurry + sharp) / 2, 255 * sharp) + 3
+    _, fitted = finish(blurry, of_network, kernel)
+    assert np.abs(fitted - kernel).max() > 1e-3
 
 
 def test_the_image_stays_in_place_when_its_kernel_lies_beside_the_middle(scene):
