@@ -51,6 +51,7 @@ def estimate_kernel(
     blurry: np.ndarray,
     kernel_size: tuple[int, int],
     *,
+    doubtful: np.ndarray | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> np.ndarray:
     """Estimate the kernel of a uniform blur from the blurry image alone.
@@ -68,6 +69,8 @@ def estimate_kernel(
     kernel_size : (int, int)
         Height and width to confine the kernel to, 3 to 151 and smaller than the image. It may
         be larger than the blur.
+    doubtful : (H, W) bool array, optional
+        Pixels whose luminance may be wrong, as where a color's channel was cut off.
     on_step : callable, optional
         Called as ``on_step(done, total, detail)`` after every round.
 
@@ -110,8 +113,10 @@ def estimate_kernel(
     kernel = _blob(smallest)
     for scale, size in scales:
         shrunk = blurry if scale == 1 else _shrink_image(blurry, scale)
-        window = shrunk[_busiest_window(shrunk, [LARGEST_WINDOW + side for side in size])]
-        observation = Observation(window, size)
+        place = _busiest_window(shrunk, [LARGEST_WINDOW + side for side in size])
+        window = shrunk[place]
+        doubt = None if doubtful is None else _shrink_mask(doubtful, scale)[place]
+        observation = Observation(window, size, doubt)
         kernel = _resample(kernel, size, scale / previous_scale)
         previous_scale = scale
         for weight in np.geomspace(*FLATTEN_WEIGHT, ROUNDS):
@@ -274,6 +279,11 @@ def _shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
     smooth = ndimage.gaussian_filter(image, 0.5 * (scale**-2 - 1) ** 0.5, mode="nearest")
     size = tuple(round(side * scale) for side in image.shape)
     return _resample(smooth, size, scale, order=3)
+
+
+def _shrink_mask(mask: np.ndarray, scale: float) -> np.ndarray:
+    """Reduce a mask, keeping every pixel that a marked one has a share in."""
+    return mask if scale == 1 else _shrink_image(mask.astype(np.float64), scale) > 0.05
 
 
 def _busiest_window(image: np.ndarray, size: list[int]) -> tuple[slice, slice]:

@@ -18,6 +18,7 @@ def finish(
     kernel: np.ndarray,
     *,
     fit_kernel: bool = True,
+    doubtful: np.ndarray | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Improve a network's image and kernel under collaborative filtering as the prior.
@@ -36,6 +37,8 @@ def finish(
         Its kernel, non-negative, sum 1.
     fit_kernel : bool
         Whether to fit the kernel anew; not if it is known.
+    doubtful : (H, W) bool array, optional
+        Pixels to leave out of that.
     on_step : callable, optional
         Called as ``on_step(done, total, detail)`` after every level.
 
@@ -70,5 +73,6 @@ def finish(
         REFIT_LEVELS * min(residual, LOWEST / REFIT_LEVELS[-1]),
         sharp=(restored + sharp) / 2,
         fit_kernel=fit_kernel,
+        doubtful=doubtful,
         on_level=tell,
     )

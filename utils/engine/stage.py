@@ -35,6 +35,8 @@ class Restoration:
         What each of them is: ``MSE`` or ``1-SSIM``.
     others : dict of str to array
         Further sharp images that are written beside, by their names: ``gx`` as NAME_gx.png.
+    doubtful : (H, W) bool array, optional
+        Where a color was cut off, so that its luminance is too low.
     """
 
     blurry: np.ndarray
@@ -46,6 +48,7 @@ class Restoration:
     losses: list[float] = field(default_factory=list)
     loss_names: list[str] = field(default_factory=list)
     others: dict[str, np.ndarray] = field(default_factory=dict)
+    doubtful: np.ndarray | None = None
 
     @property
     def image(self) -> np.ndarray:

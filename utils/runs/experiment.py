@@ -12,6 +12,11 @@ from utils.images.colors import FULL_RANGE, Luma
 from utils.images.reading import Photograph
 from utils.images.writing import encode_png, quantise
 
+# A channel's limit, less a gray level for noise; and the luminance from which on a pixel counts as
+# white (that of `utils.engine.kernel_fit.CLIPPED`, whose import takes a second).
+AT_LIMIT = 254 / 255
+BRIGHT = 0.98
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -58,6 +63,17 @@ class Experiment:
         """The photograph's luminance to restore, (H, W) in [0, 1], rounded to its depth."""
         luma = self.luma.luminance(photograph.pixels)
         return quantise(luma, photograph.depth) / np.iinfo(photograph.depth).max
+
+    def doubtful(self, photograph: Photograph) -> np.ndarray | None:
+        """Where a channel of a color is at its limit, (H, W) bool; None for a gray image.
+
+        The light there was brighter than the luminance says. What is as bright as white does not
+        count, for that may be white.
+        """
+        if photograph.pixels.ndim == 2:
+            return None
+        at_limit = photograph.pixels.max(axis=-1) >= AT_LIMIT
+        return at_limit & (self.luma.luminance(photograph.pixels) < BRIGHT)
 
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
         """Make the PNG files of a restored image, by the suffixes of their names.

@@ -235,6 +235,7 @@ class Job:
         self.restoration = Restoration(
             blurry=experiment.luminance(self.photograph),
             kernel_size=options.kernel_size or experiment.kernel_size(path.stem),
+            doubtful=experiment.doubtful(self.photograph),
         )
         settings = {
             "method": [stage.settings() for stage in self.method],

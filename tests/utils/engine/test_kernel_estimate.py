@@ -50,6 +50,35 @@ def test_the_estimate_is_the_kernel_in_a_larger_frame(scene, estimate):
     assert similarity(estimate, scene[2]) > similarity(estimate, scene[2][::-1, ::-1]) + 0.1
 
 
+def test_lights_that_were_cut_off_below_white_do_not_hide_the_kernel():
+    kernel = hook(9, 7)
+    scene = 0.4 * sharp_scene(148, 152)
+    for top, left in np.random.default_rng(3).integers(0, 140, (25, 2)):
+        scene[top : top + 8, left : left + 8] = 4.0
+    blurry = correlate(scene, kernel, "valid")
+    blurry += 0.003 * np.random.default_rng(1).standard_normal(blurry.shape)
+    cut_off = blurry >= 0.7
+    blurry = blurry.clip(0, 0.7)
+    found = estimate_kernel(blurry, (11, 11), doubtful=cut_off)
+    assert similarity(found, kernel) > 0.85
+    assert similarity(estimate_kernel(blurry, (11, 11)), kernel) < 0.6
+
+
+def test_the_kernel_step_sees_nothing_near_a_doubtful_pixel():
+    blurry = picture(60, 70)
+    doubtful = np.zeros(blurry.shape, bool)
+    doubtful[30, 40] = True
+    exact = Observation(blurry, (11, 7), doubtful).exact[:60, :70]
+    clipped = Observation(blurry, (11, 7)).exact[:60, :70]
+    assert not exact[25:36, 37:44].any()
+    exact[25:36, 37:44] = clipped[25:36, 37:44]
+    np.testing.assert_array_equal(exact, clipped)
+
+    doubtful[::8, ::8] = True  # their surroundings cover the image
+    exact = Observation(blurry, (11, 7), doubtful).exact[:60, :70]
+    np.testing.assert_array_equal(exact, clipped * ~doubtful)
+
+
 def test_the_estimate_lies_in_the_middle(estimate):
     for axis, side in enumerate(estimate.shape):
         profile = estimate.sum(axis=1 - axis)

@@ -40,7 +40,13 @@ class Finish(Stage):
 
         assert restoration.sharp is not None and restoration.kernel is not None
         blurry, before = restoration.blurry, (restoration.sharp, restoration.kernel)
-        sharp, kernel = finish(blurry, *before, fit_kernel=self.fit_kernel, on_step=work.step)
+        sharp, kernel = finish(
+            blurry,
+            *before,
+            fit_kernel=self.fit_kernel,
+            doubtful=restoration.doubtful,
+            on_step=work.step,
+        )
         sharp = sharp.clip(0, 1)
         if explains_worse(blurry, estimate_residual(blurry), before, (sharp, kernel)):
             work.note(kept="what was before, which explains the image better")
