@@ -82,6 +82,7 @@ def main(arguments: list[str]) -> int:
         save_path=f"{FOLDER}/results",
         methods=NONBLIND_METHODS,
         where_to_get="put the blurry images there, and their kernels NAME_k.png into its results/",
+        known_kernel=True,
         add_options=add_options,
     )
     kernel_path = Path(given.kernel_path or options.save_path)

@@ -325,6 +325,19 @@ def test_known_kernels_are_read_and_never_written(run_script, known):
     }  # fmt: skip
 
 
+def test_the_finish_of_a_known_kernel_does_not_fit_it(run_script, known):
+    result = run_script(
+        "selfdeblur_nonblind.py", "--data_path", known, "--save_path", known / "results",
+        "--finish", *QUICKLY,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (known / "results/im1_kernel5_img_finished.png").exists()
+    record = json.loads((known / "results/im1_kernel5_img.json").read_text())
+    assert record["settings"]["method"][-1] == {
+        "stage": "finish", "beside": True, "fit_kernel": False,
+    }  # fmt: skip
+
+
 def test_kernels_are_found_by_the_number_in_the_name(sample):
     folder = sample / "gt"
     assert catalog.find_kernel("im2_kernel3_img", folder) == folder / "kernel3.png"

@@ -17,12 +17,15 @@ def finish(
     sharp: np.ndarray,
     kernel: np.ndarray,
     *,
+    fit_kernel: bool = True,
+    doubtful: np.ndarray | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Improve a network's image and kernel under collaborative filtering as the prior.
 
     The image is first restored anew with the kernel as it is. The average of that and the
-    network's image, each having its own errors, is then refined together with the kernel.
+    network's image, each having its own errors, is then refined, together with the kernel unless
+    that is known.
 
     Parameters
     ----------
@@ -32,6 +35,10 @@ def finish(
         The network's image in [0, 1].
     kernel : (kh, kw) array
         Its kernel, non-negative, sum 1.
+    fit_kernel : bool
+        Whether to fit the kernel anew; not if it is known.
+    doubtful : (H, W) bool array, optional
+        Pixels to leave out of that.
     on_step : callable, optional
         Called as ``on_step(done, total, detail)`` after every level.
 
@@ -40,7 +47,7 @@ def finish(
     sharp : (H + kh - 1, W + kw - 1) float32 array
         The finished image, not confined to [0, 1].
     kernel : (kh, kw) array
-        The kernel fitted anew.
+        The kernel, fitted anew unless it is known.
 
     References
     ----------
@@ -65,6 +72,7 @@ def finish(
         residual,
         REFIT_LEVELS * min(residual, LOWEST / REFIT_LEVELS[-1]),
         sharp=(restored + sharp) / 2,
-        fit_kernel=True,
+        fit_kernel=fit_kernel,
+        doubtful=doubtful,
         on_level=tell,
     )

@@ -12,6 +12,9 @@ ISLAND = 0.02
 # Levels from which on a pixel may be a highlight that the sensor cut off.
 CLIPPED = 0.98
 
+# Pixels within a kernel of a doubtful one stay out of the kernel step, if this share is left.
+LEAST_LEFT = 0.2
+
 _REFILLS = 3
 _NNLS_STEPS = 40
 _RIDGE = 1e-3
@@ -22,10 +25,16 @@ class Observation:
 
     On the grid a sharp image x and a kernel k give the blurry one as ``y[i] = sum_a k[a] x[i + a]``
     with the seen pixels in the upper left corner and nothing known of the others. Of a pixel whose
-    highlight the sensor cut off, only a lower bound is seen.
+    highlight the sensor cut off, only a lower bound is seen. Of a doubtful one the image is
+    restored as if it were right, but the kernel is fitted to none that it may share light with.
     """
 
-    def __init__(self, blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        blurry: np.ndarray,
+        kernel_size: tuple[int, int],
+        doubtful: np.ndarray | None = None,
+    ) -> None:
         height, width = blurry.shape
         reach = [side + extent - 1 for side, extent in zip(blurry.shape, kernel_size, strict=True)]
         self.shape = tuple(fft.next_fast_len(side, real=True) for side in reach)
@@ -34,7 +43,13 @@ class Observation:
         self.seen[:height, :width] = 1
         self.blurry = self.place(blurry)
         self.clipped = self.blurry >= CLIPPED
-        exact = self.seen * ~self.clipped
+        self.exact = self.seen * ~self.clipped
+        if doubtful is not None and doubtful.any():
+            near = ndimage.maximum_filter(doubtful, kernel_size)
+            if near.mean() > 1 - LEAST_LEFT:
+                near = doubtful
+            self.exact[:height, :width] *= ~near
+        exact = self.exact
         self.gradients_seen = np.zeros((2, *self.shape), np.float32)
         self.gradients_seen[0, :-1] = exact[:-1] * exact[1:]
         self.gradients_seen[1, :, :-1] = exact[:, :-1] * exact[:, 1:]
@@ -70,8 +85,7 @@ def fit_edges(edges: np.ndarray, observation: Observation, kernel: np.ndarray) -
 def fit_posterior(solution: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
     """Fit the kernel to an uncertain sharp image, given as its mean and one deviation from it."""
     targets = np.stack([observation.blurry, np.zeros_like(observation.blurry)])
-    exact = observation.seen * ~observation.clipped
-    return _fit(solution, targets, np.stack([exact] * 2), kernel, 0)
+    return _fit(solution, targets, np.stack([observation.exact] * 2), kernel, 0)
 
 
 def _fit(

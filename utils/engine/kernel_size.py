@@ -83,6 +83,7 @@ class Candidate:
 def find_kernel_size(
     blurry: np.ndarray,
     *,
+    doubtful: np.ndarray | None = None,
     workers: int = 1,
     on_size: Callable[[Candidate], None] | None = None,
 ) -> tuple[int, list[Candidate], bool]:
@@ -95,6 +96,8 @@ def find_kernel_size(
     ----------
     blurry : (H, W) float array
         The blurry image in [0, 1], at least 64 pixels a side.
+    doubtful : (H, W) bool array, optional
+        See `utils.engine.estimate_kernel.estimate_kernel`.
     workers : int
         Threads, each of which tries a size. The result does not depend on their number.
     on_size : callable, optional
@@ -111,11 +114,18 @@ def find_kernel_size(
     """
     largest = largest_kernel_size(blurry.shape)
     sizes = [size for size in SIZES if size <= largest] or [largest]
-    shrink = cache(lambda scale: shrink_image(blurry, scale))
+    at = cache(lambda scale: shrink_image(blurry, scale))
 
     def attempt(size: int) -> Candidate:
         scales = [each for each in list_scales((size, size)) if max(each[1]) <= _OUTLINE]
-        kernel, _ = coarse_to_fine(shrink, scales, rounds=_ROUNDS, on_round=lambda _: None)
+        kernel, _, _ = coarse_to_fine(
+            blurry,
+            scales,
+            rounds=_ROUNDS,
+            on_round=lambda _: None,
+            doubtful=doubtful,
+            shrink=lambda _, scale: at(scale),
+        )
         return Candidate(size, kernel, scales[-1][0])
 
     candidates: list[Candidate] = []

@@ -36,6 +36,7 @@ def restore_by_levels(
     *,
     sharp: np.ndarray | None = None,
     fit_kernel: bool = False,
+    doubtful: np.ndarray | None = None,
     on_level: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Restore an image under collaborative filtering as its prior, with or without its kernel.
@@ -58,6 +59,8 @@ def restore_by_levels(
         What to start from; by default the sparse deconvolution.
     fit_kernel : bool
         Whether to fit the kernel anew at each level.
+    doubtful : (H, W) bool array, optional
+        Pixels to leave out of that (see `Observation`).
     on_level : callable, optional
         Takes the image and the kernel after each level.
 
@@ -75,7 +78,7 @@ def restore_by_levels(
     Venkatakrishnan, Bouman, Wohlberg: Plug-and-play priors for model based reconstruction.
     GlobalSIP 2013.
     """
-    observation = Observation(blurry, kernel.shape)
+    observation = Observation(blurry, kernel.shape, doubtful)
     if sharp is None:
         sharp = deconvolve(
             blurry, kernel, noise_weight(noise), clipped=blurry >= CLIPPED, full=True

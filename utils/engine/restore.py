@@ -195,7 +195,7 @@ class Position:
 
     def checkpoint(self, task: Task, state: Mapping[str, Any] | None) -> Checkpoint:
         """Make the checkpoint of this position."""
-        start = ("blurry", "chroma")
+        start = ("blurry", "chroma", "doubtful")
         found = {k: v for k, v in vars(self.restoration).items() if k not in start}
         return Checkpoint(task.settings, self.stage, self.records, found, state)
 

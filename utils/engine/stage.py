@@ -47,6 +47,8 @@ class Restoration:
         Where the kernel was estimated: left, top, width and height in pixels.
     candidates : list of (str, array)
         The kernels at the sizes that were tried, and what they are.
+    doubtful : (H, W) bool array, optional
+        Where a color was cut off, so that its luminance is too low.
     """
 
     blurry: np.ndarray
@@ -62,6 +64,7 @@ class Restoration:
     sharp_chroma: np.ndarray | None = None
     window: tuple[int, int, int, int] | None = None
     candidates: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    doubtful: np.ndarray | None = None
 
     @property
     def image(self) -> np.ndarray:

@@ -13,6 +13,11 @@ from utils.images.metadata import kept_exif
 from utils.images.reading import Photograph
 from utils.images.writing import add_metadata, encode_png, quantise
 
+# A channel's limit, less a gray level for noise; and the luminance from which on a pixel counts as
+# white (that of `utils.engine.kernel_fit.CLIPPED`, whose import takes a second).
+AT_LIMIT = 254 / 255
+BRIGHT = 0.98
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -75,7 +80,20 @@ class Experiment:
         restored = restoration.registered_image if self.registered else restoration.image
         if photograph.pixels.ndim == 2 or not self.color_suffix:
             return restored
+        if restoration.sharp_chroma is not None:
+            return self.luma.join_chroma(restored, restoration.sharp_chroma)
         return self.luma.replace_luminance(photograph.pixels, restored)
+
+    def doubtful(self, photograph: Photograph) -> np.ndarray | None:
+        """Where a channel of a color is at its limit, (H, W) bool; None for a gray image.
+
+        The light there was brighter than the luminance says. What is as bright as white does not
+        count, for that may be white.
+        """
+        if photograph.pixels.ndim == 2:
+            return None
+        at_limit = photograph.pixels.max(axis=-1) >= AT_LIMIT
+        return at_limit & (self.luma.luminance(photograph.pixels) < BRIGHT)
 
     def render(self, photograph: Photograph, restoration: Restoration) -> dict[str, bytes]:
         """Make the PNG files of a restored image, by the suffixes of their names.
@@ -95,9 +113,7 @@ class Experiment:
                 continue
             files[suffix] = encode_png(restored, depth)
             if self.color_suffix:
-                colored = self.luma.replace_luminance(photograph.pixels, restored)
-                if each.sharp_chroma is not None:
-                    colored = self.luma.join_chroma(restored, each.sharp_chroma)
+                colored = self.picture(photograph, each)
                 color_suffix = suffix.replace("_x.png", self.color_suffix)
                 files[color_suffix] = add_metadata(encode_png(colored, depth, alpha), *metadata)
         return files

@@ -245,6 +245,7 @@ class Job:
         self.restoration = Restoration(
             blurry=experiment.luminance(self.photograph),
             kernel_size=UNKNOWN_SIZE if size == AUTO else size,
+            doubtful=experiment.doubtful(self.photograph),
         )
         settings = {
             "method": [stage.settings() for stage in self.method],

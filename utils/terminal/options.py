@@ -29,6 +29,7 @@ def parse_options(
     save_path: str,
     methods: dict[str, Method],
     where_to_get: str,
+    known_kernel: bool = False,
     add_options: Callable[[Parser], None] | None = None,
 ) -> tuple[Options, argparse.Namespace]:
     """Parse a script's command line, and find the images that it names.
@@ -45,6 +46,8 @@ def parse_options(
         The methods that the script offers, by name; the first is its default.
     where_to_get : str
         Where to get the images; printed if the default folder is missing or empty.
+    known_kernel : bool
+        Whether the kernels are given, so that ``--finish`` leaves them as they are.
     add_options : callable, optional
         Adds the script's own options to the parser.
 
@@ -114,7 +117,7 @@ def parse_options(
     if given.finish:
         if isinstance(method[-1], Finish):
             parser.error(f"--finish: --method {given.method} always ends with it")
-        method = (*method, Finish(beside=True))
+        method = (*method, Finish(beside=True, fit_kernel=not known_kernel))
     if given.kernel_size == AUTO and isinstance(method[0], (ImageFit, ReleasedFit)):
         parser.error(f"--kernel_size {AUTO}: the kernel is given here; leave the option out")
     is_default = given.data_path == [Path(data_path)]

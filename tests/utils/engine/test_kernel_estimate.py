@@ -10,6 +10,7 @@ from utils.engine.collaborative import denoise
 from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve
 from utils.engine.estimate_kernel import estimate_kernel, list_scales
+from utils.engine.finish import finish
 from utils.engine.kernel_fit import (
     Observation,
     centre,
@@ -47,6 +48,35 @@ def test_the_estimate_is_the_kernel_in_a_larger_frame(scene, estimate):
     assert estimate.min() >= 0 and estimate.sum() == pytest.approx(1)
     assert similarity(estimate, scene[2]) > 0.9
     assert similarity(estimate, scene[2]) > similarity(estimate, scene[2][::-1, ::-1]) + 0.1
+
+
+def test_lights_that_were_cut_off_below_white_do_not_hide_the_kernel():
+    kernel = hook(9, 7)
+    scene = 0.4 * sharp_scene(148, 152)
+    for top, left in np.random.default_rng(3).integers(0, 140, (25, 2)):
+        scene[top : top + 8, left : left + 8] = 4.0
+    blurry = correlate(scene, kernel, "valid")
+    blurry += 0.003 * np.random.default_rng(1).standard_normal(blurry.shape)
+    cut_off = blurry >= 0.7
+    blurry = blurry.clip(0, 0.7)
+    found = estimate_kernel(blurry, (11, 11), doubtful=cut_off)
+    assert similarity(found, kernel) > 0.85
+    assert similarity(estimate_kernel(blurry, (11, 11)), kernel) < 0.6
+
+
+def test_the_kernel_step_sees_nothing_near_a_doubtful_pixel():
+    blurry = picture(60, 70)
+    doubtful = np.zeros(blurry.shape, bool)
+    doubtful[30, 40] = True
+    exact = Observation(blurry, (11, 7), doubtful).exact[:60, :70]
+    clipped = Observation(blurry, (11, 7)).exact[:60, :70]
+    assert not exact[25:36, 37:44].any()
+    exact[25:36, 37:44] = clipped[25:36, 37:44]
+    np.testing.assert_array_equal(exact, clipped)
+
+    doubtful[::8, ::8] = True  # their surroundings cover the image
+    exact = Observation(blurry, (11, 7), doubtful).exact[:60, :70]
+    np.testing.assert_array_equal(exact, clipped * ~doubtful)
 
 
 def test_the_estimate_lies_in_the_middle(estimate):
@@ -197,6 +227,18 @@ def test_refinement_mends_a_kernel(scene):
     )  # fmt: skip
     assert similarity(found, kernel) > similarity(wrong, kernel) + 0.02
     assert levels == [((128, 138), pytest.approx(1))] * 5
+
+
+def test_the_finish_keeps_a_known_kernel(scene):
+    blurry, sharp, kernel = scene
+    margins = [((extent - 1) // 2, extent // 2) for extent in kernel.shape]
+    of_network = np.pad((blurry + sharp) / 2, margins, "edge")
+    finished, known = finish(blurry, of_network, kernel, fit_kernel=False)
+    np.testing.assert_array_equal(known, kernel)
+    finished = crop_to_blurry(finished, kernel.shape).clip(0, 1)
+    assert psnr(255 * finished, 255 * sharp) > psnr(255 * (blurry + sharp) / 2, 255 * sharp) + 3
+    _, fitted = finish(blurry, of_network, kernel)
+    assert np.abs(fitted - kernel).max() > 1e-3
 
 
 def test_the_image_stays_in_place_when_its_kernel_lies_beside_the_middle(scene):

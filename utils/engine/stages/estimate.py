@@ -35,7 +35,9 @@ class EstimateKernel(Stage):
 
         blurry = restoration.blurry
         work.note(noise=round(estimate_noise(blurry), 5))
-        kernel = estimate_kernel(blurry, restoration.kernel_size, on_step=work.step)
+        kernel = estimate_kernel(
+            blurry, restoration.kernel_size, doubtful=restoration.doubtful, on_step=work.step
+        )
         weight = noise_weight(estimate_residual(blurry))
         sharp = deconvolve(blurry, kernel, weight, clipped=blurry >= CLIPPED, full=True)
         sharp = sharp.clip(0, 1)

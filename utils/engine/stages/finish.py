@@ -16,10 +16,13 @@ class Finish(Stage):
     beside : bool
         Whether the restored image stays as it is, and the finished one is written beside it;
         otherwise the finished one takes its place, and Gx's is written beside.
+    fit_kernel : bool
+        Whether to fit the kernel anew; not if it was given.
     """
 
     name: ClassVar[str] = "finish"
     beside: bool = False
+    fit_kernel: bool = True
 
     def applies(self, restoration: Restoration) -> bool:
         return restoration.gx is not None
@@ -37,7 +40,13 @@ class Finish(Stage):
 
         assert restoration.sharp is not None and restoration.kernel is not None
         blurry, before = restoration.blurry, (restoration.sharp, restoration.kernel)
-        sharp, kernel = finish(blurry, *before, on_step=work.step)
+        sharp, kernel = finish(
+            blurry,
+            *before,
+            fit_kernel=self.fit_kernel,
+            doubtful=restoration.doubtful,
+            on_step=work.step,
+        )
         sharp = sharp.clip(0, 1)
         if explains_worse(blurry, estimate_residual(blurry), before, (sharp, kernel)):
             work.note(kept="what was before, which explains the image better")

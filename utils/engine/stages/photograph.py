@@ -33,6 +33,10 @@ def rows_and_columns(box: Box) -> tuple[slice, slice]:
     return slice(top, top + height), slice(left, left + width)
 
 
+def part_of(mask: np.ndarray | None, place: tuple[slice, slice]) -> np.ndarray | None:
+    return None if mask is None else mask[place]
+
+
 @dataclass(frozen=True)
 class InWindow(Stage):
     """A stage that looks at a part of the image.
@@ -100,9 +104,12 @@ class FindKernelSize(InWindow):
             done += 1
             work.step(done, len(SIZES), f"tried {candidate.size} x {candidate.size}")
 
-        blurry = restoration.blurry
+        region = self.region(restoration.blurry)
         size, candidates, found = find_kernel_size(
-            blurry[self.region(blurry)], workers=torch.get_num_threads(), on_size=tell
+            restoration.blurry[region],
+            doubtful=part_of(restoration.doubtful, region),
+            workers=torch.get_num_threads(),
+            on_size=tell,
         )
         work.step(len(SIZES), len(SIZES), f"{size} x {size}")
         work.note(kernel_size=size, settled=found)
@@ -155,7 +162,8 @@ class WindowKernel(InWindow):
             total = rounds + LEVELS
             work.step(done, total, detail)
 
-        kernel = estimate_kernel(blurry, size, on_step=tell)
+        doubtful = part_of(restoration.doubtful, region)
+        kernel = estimate_kernel(blurry, size, doubtful=doubtful, on_step=tell)
         rows, columns = window_for(blurry, size)
         window = blurry[rows, columns]
         left, top = region[1].start + columns.start, region[0].start + rows.start
@@ -178,7 +186,13 @@ class WindowKernel(InWindow):
             work.step(step, total, f"level {255 * levels[step - total + LEVELS - 1]:.1f}")
 
         sharp, refined = restore_by_levels(
-            window, kernel, residual, levels, fit_kernel=True, on_level=keep
+            window,
+            kernel,
+            residual,
+            levels,
+            fit_kernel=True,
+            doubtful=part_of(doubtful, (rows, columns)),
+            on_level=keep,
         )
         if explains_worse(window, residual, pairs[0], (sharp, refined)):
             work.note(kept="what was before, which explains the image better")

@@ -56,6 +56,7 @@ class Refine(Stage):
             levels,
             sharp=restoration.sharp,
             fit_kernel=True,
+            doubtful=restoration.doubtful,
             on_level=tell,
         )
         sharp = sharp.clip(0, 1)
