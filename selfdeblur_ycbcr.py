@@ -27,13 +27,13 @@ from utils.terminal.restore import restore_images
 
 def add_options(parser: Parser) -> None:
     add = parser.add_argument
-    window = "look for the kernel there: left, top, width, height (photo)"
+    window = "where to look for the kernel, in pixels (photo)"
     add("--window", type=integer(0), nargs=4, metavar=("X", "Y", "W", "H"), help=window)
-    chroma = "keep the blurry chroma, or restore it (restore with photo, else keep)"
+    chroma = "keep or restore (restore with photo, else keep)"
     add("--chroma", choices=("keep", "restore"), metavar="WHAT", help=chroma)
-    kept = "what the camera recorded: drop, private (no place, no names) or keep (%(default)s)"
+    kept = "of the camera: drop, private or keep (%(default)s)"
     add("--exif", choices=EXIF_CHOICES, default="drop", metavar="NAME", help=kept)
-    shown = "open the first image's page in the browser as soon as it exists"
+    shown = "open the first image's page in the browser"
     add("--open", action="store_true", help=shown)
 
 
