@@ -139,7 +139,7 @@ def describe_record(
     remarks = [
         f"{stage['stage']}: {stage[word]}"
         for stage in stages
-        for word in ("reason", "kept")
+        for word in ("reason", "kept", "doubt")
         if stage.get(word)
     ]
     if remarks:

@@ -407,7 +407,11 @@ class Job:
         return f"{command} resumes from {self.resumable}"
 
     def finish(self) -> None:
-        """Record that the results are complete."""
+        """Record that the results are complete, and print what is doubtful of them."""
+        for stage in self.record.get("stages", []):
+            for word in ("kept", "doubt"):
+                if word in stage:
+                    log.warning("%s: %s: %s", self.outputs.name, stage["stage"], stage[word])
         if self.saved is not None:
             self.write_page(unfinished=False)
         self.record["finished"] = True

@@ -235,6 +235,19 @@ def test_a_photograph_is_restored_and_resumed_to_the_same_bits(stop):
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
 
 
+def test_what_is_doubtful_is_noted(monkeypatch):
+    from utils.engine import kernel_size
+
+    monkeypatch.setattr(kernel_size, "_ON_FRAME", -1)  # nothing settles
+    sharp = sharp_scene(90, 90)
+    task = Task(find_size_first(PHOTOGRAPH), Restoration(sharp, UNKNOWN_SIZE))
+    records = []
+    restore(task, device="cpu", on_save=lambda found, stages: records.append(stages))
+    of_size, of_kernel, _ = records[-1]
+    assert "no size settled" in of_size["doubt"]
+    assert "nearly a point" in of_kernel["doubt"]
+
+
 def test_without_levels_for_very_large_images_the_last_one_remains():
     stage = Deconvolve(many=100)
     assert stage.rounds > 1 and stage.bytes_needed((3000, 4000), (31, 31)) < 4e9

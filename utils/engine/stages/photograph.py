@@ -21,6 +21,9 @@ HIGHEST = 20 / 255
 EDGE_TO_NOISE = 1.0
 FAINTEST_EDGE = 0.004
 
+# A kernel is nearly a point if so much of it lies in one pixel.
+POINT = 0.5
+
 # The first picture has at most so many pixels.
 PREVIEW = 400_000
 
@@ -112,7 +115,12 @@ class FindKernelSize(InWindow):
             on_size=tell,
         )
         work.step(len(SIZES), len(SIZES), f"{size} x {size}")
-        work.note(kernel_size=size, settled=found)
+        work.note(kernel_size=size)
+        if not found:
+            work.note(
+                doubt=f"no size settled, and {size} is the likeliest; try others by --kernel_size, "
+                "or another --window"
+            )
         best = min(candidates, key=lambda candidate: abs(candidate.size - size))
         found_so_far = replace(
             restoration,
@@ -197,6 +205,11 @@ class WindowKernel(InWindow):
         if explains_worse(window, residual, pairs[0], (sharp, refined)):
             work.note(kept="what was before, which explains the image better")
             return found
+        if refined.max() > POINT:
+            work.note(
+                doubt="the kernel is nearly a point: there is hardly any blur, or none that is the "
+                "same in the whole window; try another --window"
+            )
         return replace(found, kernel=centre(refined))
 
 
