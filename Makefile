@@ -24,8 +24,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Without --quiet, which would keep the warnings from --strict too.
 docs: $(VENV)/installed-docs
-	$(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m mkdocs build --strict
 	@echo "written: site/index.html"
 
 clean:

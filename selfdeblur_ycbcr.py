@@ -15,6 +15,7 @@ from typing import Literal
 from datasets.catalog import known_photograph_kernel_size, photograph_kernel_size
 from utils.engine.methods import PHOTOGRAPH, YCBCR, blind_methods, look_in
 from utils.engine.stage import Restoration
+from utils.errors import UsageError
 from utils.images.metadata import EXIF_CHOICES
 from utils.images.reading import read_image
 from utils.log import log
@@ -60,6 +61,10 @@ def main(arguments: list[str]) -> int:
         add_options=add_options,
     )
     by_tiles = options.method_name == "photo"
+    if not by_tiles:
+        for option, asks in (("--window", given.window), ("--chroma", given.chroma == "restore")):
+            if asks:
+                raise UsageError(f"{option}: needs --method photo")
     if given.window:
         options = replace(options, method=look_in(options.method, tuple(given.window)))
     chroma = given.chroma or ("restore" if by_tiles else "keep")

@@ -1,6 +1,6 @@
 """Draw the crops of docs/gallery.md: blurry, kernel and restored, from a run over the photographs.
 
-python docs/make_gallery.py PHOTOGRAPHS... RESULTS    # folders of both
+python docs/make_gallery.py ../shared/data/real ../shared/data/real_lai results/gallery
 """
 
 import sys
@@ -10,12 +10,17 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from utils.errors import DataError
 from utils.images.files import write_whole
+from utils.images.kernels import scale_kernel
 from utils.images.opencv import cv2
-from utils.images.reading import read_color, read_gray
+from utils.images.reading import find_image, read_color, read_gray
+from utils.images.writing import to_uint8
+from utils.terminal.program import Parser, run_program
 
 SIDE = 240  # of a crop, 1:1
 GAP = 8
+FOLDER = ROOT / "docs/gallery"
 # Where each crop's middle lies, as a share of height and width.
 CROPS = {
     "house": (0.48, 0.5), "wall": (0.35, 0.45), "boat1": (0.45, 0.45), "flower": (0.5, 0.5),
@@ -34,32 +39,32 @@ def crop(image: np.ndarray, place: tuple[float, float]) -> np.ndarray:
     return image[top : top + SIDE, left : left + SIDE]
 
 
-def main(folders: list[str]) -> int:
-    *sources, results = map(Path, folders)
+def main(arguments: list[str]) -> int:
+    parser = Parser(__doc__)
+    parser.add_argument("photographs", type=Path, nargs="+", help="folders of the photographs")
+    parser.add_argument("results", type=Path, help="folder of the run over them")
+    given = parser.parse_args(arguments)
+    gap = np.ones((SIDE, GAP, 3))
     for name, place in CROPS.items():
-        source = next(path for folder in sources for path in folder.glob(f"{name}.jpg"))
-        kernel = read_gray(results / f"{name}_k.png")
-        factor = max(1, SIDE // max(kernel.shape) // 2)
-        drawn = np.zeros((SIDE, SIDE // 2 + 1, 3))
-        large = np.kron(kernel / kernel.max(), np.ones((factor, factor)))[..., None]
-        top, left = (
-            (outer - inner) // 2 for outer, inner in zip(drawn.shape[:2], large.shape, strict=False)
+        found = [find_image(folder, name) for folder in given.photographs]
+        source = next((path for path in found if path), None)
+        if source is None:
+            raise DataError(f"{given.photographs[0]}: no {name} in it; name the folders of all")
+        blurry, restored = (
+            crop(read_color(path), place) for path in (source, given.results / f"{name}_x.png")
         )
-        drawn[top : top + large.shape[0], left : left + large.shape[1]] = large
-        gap = np.ones((SIDE, GAP, 3))
-        parts = (
-            crop(read_color(source), place),
-            drawn,
-            crop(read_color(results / f"{name}_x.png"), place),
-        )
-        row = np.hstack([parts[0], gap, parts[1], gap, parts[2]])
-        pixels = np.rint(255 * row[..., ::-1]).astype(np.uint8)
-        content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-        folder = ROOT / "docs/gallery"
-        folder.mkdir(exist_ok=True)
-        write_whole(folder / f"{name}.jpg", content)
+        kernel = read_gray(given.results / f"{name}_k.png")
+        times = max(1, SIDE // 2 // max(kernel.shape))
+        large = np.kron(scale_kernel(kernel), np.ones((times, times)))
+        panel = np.zeros((SIDE, SIDE // 2 + 1))
+        top, left = ((p - k) // 2 for p, k in zip(panel.shape, large.shape, strict=True))
+        panel[top : top + large.shape[0], left : left + large.shape[1]] = large
+        row = np.hstack([blurry, gap, np.dstack([panel] * 3), gap, restored])
+        content = cv2.imencode(".jpg", to_uint8(row[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+        FOLDER.mkdir(exist_ok=True)
+        write_whole(FOLDER / f"{name}.jpg", content.tobytes())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(main)

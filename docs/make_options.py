@@ -40,6 +40,13 @@ NOTES = {
     "--num_iter": "The rest of its schedule is unchanged.",
     "--tv_weight": "The authors advise one in proportion to the noise.",
     "--kernel_size": "Takes precedence over the size that follows from the image's name.",
+    "--window": "Left, top, width and height; otherwise the image decides.",
+    "--chroma": "The authors keep it.",
+    "--exif": (
+        "`private` keeps camera, lens, date and exposure, but no place, name, serial number or "
+        "thumbnail."
+    ),
+    "--open": "As soon as it exists; it reloads itself until the image is finished.",
     "--seed": "The authors' is 0.",
     "--precision": "[Which is which](speed.md#precision).",
     "--threads": "The bits of a result depend on the threads, not on the workers.",

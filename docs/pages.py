@@ -10,6 +10,7 @@ LINKED = (
     "docs/*.css",
     "docs/*.png",
     "docs/*.ipynb",
+    "docs/gallery/*.jpg",
     "CITATION.cff",
     "docs/make_picture.py",
     "utils/**/*.py",

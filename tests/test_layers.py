@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 # From below to above; the first that a module's name begins with is its layer.
 LAYERS = (
-    ("utils.errors", "utils.log", "utils.tables"),
+    ("utils.errors", "utils.log", "utils.pages", "utils.tables"),
     ("utils.images",),
     ("datasets.catalog",),
     ("networks",),

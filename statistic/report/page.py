@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from statistic.methods import Method
 from statistic.reblur import orient_kernel
@@ -21,6 +20,7 @@ from utils.images.files import read_json, write_json, write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_image, read_kernel
 from utils.images.writing import encode_png
+from utils.pages import fill_template
 from utils.terminal.progress import image_bar, say
 
 # The version of part.json; an earlier program's may lack what today's page shows.
@@ -99,14 +99,7 @@ def render(parts: Sequence[dict[str, Any]]) -> str:
     """
     for part in parts:
         _check_addresses(part, quote(part["name"]))
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(parts=parts)
+    return fill_template(_TEMPLATES, "report.html", parts=parts)
 
 
 def _check_addresses(value: Any, folder: str) -> None:

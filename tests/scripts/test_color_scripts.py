@@ -428,3 +428,19 @@ def test_phones_and_cameras_own_files_in_a_folder_are_named(run_script, images, 
     assert "1 HEIC, AVIF or raw files" in lines[0]
     assert len([line for line in lines if line.startswith("IMG_3: failed: ")]) == 1
     assert (images / "results/IMG_2_x.png").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--window", 0, 0, 64, 64),
+        ("--chroma", "restore"),
+        ("--chroma", "restore", "--method", "fast"),
+    ],
+)
+def test_options_of_the_photograph_method_are_refused_with_others(run_script, images, options):
+    cv2.imwrite(str(images / "cat.png"), COLORS)
+    result = run_script("selfdeblur_ycbcr.py", "--data_path", images, *options)
+    assert result.returncode == 2
+    assert f"{options[0]}: needs --method photo" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

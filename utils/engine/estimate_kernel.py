@@ -1,6 +1,7 @@
 """A blur kernel from one blurry image: coarse to fine, by classical means."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from scipy import fft, ndimage
@@ -47,6 +48,8 @@ POLISH_WEIGHT = 8000.0
 # Pixels a side that a round sees beside the kernel's own. With 512 of them three of Lai's images
 # came out 0.3 dB worse on average, and took twice as long.
 WINDOW = 300
+
+Scaled = Callable[[float], tuple[np.ndarray, np.ndarray | None]]
 
 SMALLEST_IMAGE = 64
 SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
@@ -115,11 +118,7 @@ def estimate_kernel(
             on_step(done, total, detail)
 
     kernel, window, doubt = coarse_to_fine(
-        blurry,
-        scales,
-        rounds=ROUNDS,
-        on_round=tell,
-        doubtful=doubtful,
+        at_scales(blurry, doubtful), scales, rounds=ROUNDS, on_round=tell
     )
     observation = Observation(window, kernel_size, doubt)
     kernel = _refine(observation, kernel, tell)
@@ -132,31 +131,40 @@ def estimate_kernel(
     return centre(kernel)
 
 
+def at_scales(blurry: np.ndarray, doubtful: np.ndarray | None) -> Scaled:
+    """Make the function that reduces an image, and what is doubtful of it, to a scale.
+
+    It remembers each, for those who estimate more than one kernel.
+    """
+
+    @cache
+    def at(scale: float) -> tuple[np.ndarray, np.ndarray | None]:
+        return shrink_image(blurry, scale), (
+            None if doubtful is None else _shrink_mask(doubtful, scale)
+        )
+
+    return at
+
+
 def coarse_to_fine(
-    blurry: np.ndarray,
+    at: Scaled,
     scales: list[tuple[float, tuple[int, int]]],
     *,
     rounds: int,
     on_round: Callable[[str], None],
-    doubtful: np.ndarray | None = None,
-    shrink: Callable[[np.ndarray, float], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Estimate the kernel scale by scale, each time from where the last one ended.
 
     Parameters
     ----------
-    blurry : (H, W) array
-        The blurry image in [0, 1].
+    at : callable
+        Takes a scale, returns the blurry image and what is doubtful of it (see `at_scales`).
     scales : list of (float, (int, int))
         The scales and the kernel's sizes there (see `list_scales`).
     rounds : int
         Rounds of the two steps a scale.
     on_round : callable
         Takes a description of the scale, after every round.
-    doubtful : (H, W) bool array, optional
-        See `estimate_kernel`.
-    shrink : callable, optional
-        Reduces an image to a scale; by default `shrink_image`.
 
     Returns
     -------
@@ -167,14 +175,13 @@ def coarse_to_fine(
     doubt : (h, w) bool array or None
         What is doubtful of it.
     """
-    shrink = shrink or shrink_image
     previous_scale, smallest = scales[0]
     kernel = _blob(smallest)
     for scale, size in scales:
-        shrunk = shrink(blurry, scale)
+        shrunk, doubtful = at(scale)
         place = window_for(shrunk, size)
         window = shrunk[place]
-        doubt = None if doubtful is None else _shrink_mask(doubtful, scale)[place]
+        doubt = None if doubtful is None else doubtful[place]
         observation = Observation(window, size, doubt)
         kernel = resample(kernel, size, scale / previous_scale)
         previous_scale = scale

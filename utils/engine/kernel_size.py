@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from scipy import fft, ndimage
 
 from utils.engine.estimate_kernel import (
     LARGEST_KERNEL,
+    at_scales,
     coarse_to_fine,
     list_scales,
     resample,
-    shrink_image,
 )
 
 SIZES = (9, 13, 19, 27, 39, 55, 77, 109, LARGEST_KERNEL)
@@ -114,18 +113,11 @@ def find_kernel_size(
     """
     largest = largest_kernel_size(blurry.shape)
     sizes = [size for size in SIZES if size <= largest] or [largest]
-    at = cache(lambda scale: shrink_image(blurry, scale))
+    at = at_scales(blurry, doubtful)
 
     def attempt(size: int) -> Candidate:
         scales = [each for each in list_scales((size, size)) if max(each[1]) <= _OUTLINE]
-        kernel, _, _ = coarse_to_fine(
-            blurry,
-            scales,
-            rounds=_ROUNDS,
-            on_round=lambda _: None,
-            doubtful=doubtful,
-            shrink=lambda _, scale: at(scale),
-        )
+        kernel, _, _ = coarse_to_fine(at, scales, rounds=_ROUNDS, on_round=lambda _: None)
         return Candidate(size, kernel, scales[-1][0])
 
     candidates: list[Candidate] = []

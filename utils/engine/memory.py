@@ -28,6 +28,12 @@ LARGEST_MAP = 2**28
 # 0.52 GB in all.
 REFINEMENT_BYTES = 700
 
+# What to do where it does not suffice.
+LESS_MEMORY = (
+    "give a smaller image, free some memory, or use --method quick; for a photograph of any size, "
+    "selfdeblur_ycbcr.py --method photo"
+)
+
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -128,7 +134,7 @@ def check_memory(needed: int) -> None:
     if free is not None and needed > free:
         raise DataError(
             f"needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
-            "give a smaller image, free some memory, or use --method quick"
+            + LESS_MEMORY
         )
 
 

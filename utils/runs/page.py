@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from utils.engine.stage import Restoration
 from utils.errors import printable
@@ -22,6 +21,7 @@ from utils.images.opencv import cv2
 from utils.images.reading import Photograph
 from utils.images.writing import encode_png, to_uint8
 from utils.log import log
+from utils.pages import fill_template
 from utils.runs.experiment import Experiment
 from utils.runs.results import flatten
 
@@ -161,15 +161,10 @@ def render_page(page: Page) -> bytes:
 
     The images are in it as JPEGs in full size, the kernels as PNGs.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     height, width = page.before.shape[:2]
-    html = environment.get_template("page.html").render(
+    html = fill_template(
+        _TEMPLATES,
+        "page.html",
         name=printable(page.name),
         width=width,
         height=height,

@@ -13,7 +13,7 @@ from typing import Any
 from networks.fcn import KernelNetwork
 from networks.skip import SkipNetwork
 from utils.engine.checkpoint import CheckpointError
-from utils.engine.memory import out_of_memory
+from utils.engine.memory import LESS_MEMORY, out_of_memory
 from utils.engine.methods import find_size_first, resolve_precision
 from utils.engine.restore import Task
 from utils.engine.stage import UNKNOWN_SIZE, Restoration
@@ -44,7 +44,7 @@ from utils.runs.results import (
 MAX_NAME_BYTES = 200  # file systems take 255, and some names of results add 40
 MAX_DEATHS = 5  # of an image's workers in a row, without a checkpoint between
 
-OUT_OF_MEMORY = "out of memory; give a smaller image, free some memory, or use --method quick"
+OUT_OF_MEMORY = f"out of memory; {LESS_MEMORY}"
 
 
 def restore_all(options: Options, experiment: Experiment, display: Display) -> int:

@@ -248,6 +248,22 @@ def test_what_is_doubtful_is_noted(monkeypatch):
     assert "nearly a point" in of_kernel["doubt"]
 
 
-def test_without_levels_for_very_large_images_the_last_one_remains():
-    stage = Deconvolve(many=100)
+@pytest.mark.parametrize(("many", "levels"), [(100, 1), (10**6, 4)])
+def test_only_the_last_level_is_left_for_a_very_large_image(many, levels, monkeypatch):
+    from utils.engine import tiles
+
+    seen = []
+
+    def restore_nothing(image, kernel, noise, levels, **options):
+        seen.append(list(levels))
+        return image
+
+    monkeypatch.setattr(tiles, "restore_tiles", restore_nothing)
+    blurry, _ = blurred(hook(5, 5), 70, 80)
+    restore(Task((Deconvolve(many=many),), Restoration(blurry, (5, 5), hook(5, 5))), device="cpu")
+    stage = Deconvolve()
     assert stage.rounds > 1 and stage.bytes_needed((3000, 4000), (31, 31)) < 4e9
+    ratios = np.array(seen[0]) / seen[0][-1]
+    assert len(ratios) == levels and ratios[0] == pytest.approx(
+        stage.highest / stage.lowest if levels > 1 else 1
+    )

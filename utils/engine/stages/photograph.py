@@ -8,14 +8,11 @@ import numpy as np
 
 from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
+from utils.engine.stages.refine import Refine
 from utils.errors import DataError
 
 # Pixels a side in which the kernel and its size are looked for.
 REGION = 2048
-
-# The kernel is refined over so many levels of noise, from this one, in the image's units.
-LEVELS = 12
-HIGHEST = 20 / 255
 
 # An edge that shows a blur stands out of the noise by this factor, and of nothing by so much.
 EDGE_TO_NOISE = 1.0
@@ -118,8 +115,7 @@ class FindKernelSize(InWindow):
         work.note(kernel_size=size)
         if not found:
             work.note(
-                doubt=f"no size settled, and {size} is the likeliest; try others by --kernel_size, "
-                "or another --window"
+                doubt=f"no size settled, and {size} is the likeliest; try others by --kernel_size"
             )
         best = min(candidates, key=lambda candidate: abs(candidate.size - size))
         found_so_far = replace(
@@ -135,7 +131,7 @@ class FindKernelSize(InWindow):
 class WindowKernel(InWindow):
     """Estimate the kernel in a window of the image, and refine it there.
 
-    See `utils.engine.estimate_kernel.estimate_kernel` and `utils.engine.refine.restore_by_levels`.
+    See `utils.engine.estimate_kernel.estimate_kernel` and `Refine`.
     """
 
     name: ClassVar[str] = "kernel estimate"
@@ -153,28 +149,32 @@ class WindowKernel(InWindow):
         check_arguments(restoration.blurry[region], restoration.kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
+        from utils.engine.deconvolution import deconvolve, noise_weight
         from utils.engine.estimate_kernel import check_arguments, estimate_kernel, window_for
-        from utils.engine.kernel_fit import centre
+        from utils.engine.kernel_fit import CLIPPED, centre
         from utils.engine.noise import estimate_noise, estimate_residual
-        from utils.engine.refine import LOWEST, explains_worse, restore_by_levels
 
         size = restoration.kernel_size
         region = self.region(restoration.blurry)
-        blurry = restoration.blurry[region]
+        blurry, doubtful = restoration.blurry[region], part_of(restoration.doubtful, region)
         check_arguments(blurry, size)
         work.note(noise=round(estimate_noise(blurry), 5))
-        total = 0
+        refine, before = Refine(), 0  # and the steps before it
 
-        def tell(done: int, rounds: int, detail: str) -> None:
-            nonlocal total
-            total = rounds + LEVELS
-            work.step(done, total, detail)
+        def show(done: int, total: int, detail: str) -> None:
+            nonlocal before
+            before = total
+            work.show(done, total + refine.rounds, detail)
 
-        doubtful = part_of(restoration.doubtful, region)
-        kernel = estimate_kernel(blurry, size, doubtful=doubtful, on_step=tell)
-        rows, columns = window_for(blurry, size)
-        window = blurry[rows, columns]
-        left, top = region[1].start + columns.start, region[0].start + rows.start
+        def show_refinement(done: int, total: int, detail: str) -> None:
+            work.show(before + done, before + total, detail)
+
+        kernel = estimate_kernel(
+            blurry, size, doubtful=doubtful, on_step=replace(work, show=show).step
+        )
+        place = window_for(blurry, size)
+        window = blurry[place]
+        top, left = (outer.start + own.start for outer, own in zip(region, place, strict=True))
         found = replace(
             restoration,
             kernel=kernel,
@@ -182,33 +182,19 @@ class WindowKernel(InWindow):
         )
         work.save(preview(found, kernel, 1.0))
 
-        residual = estimate_residual(blurry)
-        levels = np.geomspace(HIGHEST, min(3.5 * residual, LOWEST), LEVELS)
-        steps = iter(range(total - LEVELS + 1, total + 1))
-        pairs: list[tuple[np.ndarray, np.ndarray]] = []
-
-        def keep(sharp: np.ndarray, kernel: np.ndarray) -> None:
-            if not pairs:
-                pairs.append((sharp, kernel))
-            step = next(steps)
-            work.step(step, total, f"level {255 * levels[step - total + LEVELS - 1]:.1f}")
-
-        sharp, refined = restore_by_levels(
-            window,
-            kernel,
-            residual,
-            levels,
-            fit_kernel=True,
-            doubtful=part_of(doubtful, (rows, columns)),
-            on_level=keep,
+        weight = noise_weight(estimate_residual(window))
+        sharp = deconvolve(window, kernel, weight, clipped=window >= CLIPPED, full=True)
+        known = Restoration(
+            window, size, kernel, sharp.clip(0, 1), doubtful=part_of(doubtful, place)
         )
-        if explains_worse(window, residual, pairs[0], (sharp, refined)):
-            work.note(kept="what was before, which explains the image better")
-            return found
+        # The window's image is no result.
+        in_silence = replace(work, show=show_refinement, save=lambda found: None)
+        refined = refine.run(known, in_silence).kernel
+        assert refined is not None
         if refined.max() > POINT:
             work.note(
                 doubt="the kernel is nearly a point: there is hardly any blur, or none that is the "
-                "same in the whole window; try another --window"
+                "same in the whole window; another part of the image may show one"
             )
         return replace(found, kernel=centre(refined))
 
@@ -343,5 +329,5 @@ def check_edges(window: np.ndarray) -> None:
     if strongest < max(FAINTEST_EDGE, EDGE_TO_NOISE * estimate_noise(window)):
         raise DataError(
             "no blur can be estimated here: there is no edge that stands out of the noise; "
-            "give a --window that shows one"
+            "give another part of the image"
         )
