@@ -50,7 +50,7 @@ def deconvolve(
     Parameters
     ----------
     blurry : (H, W) array
-        The blurry image in [0, 1]. If it is float32, so is the arithmetic, and three times as fast.
+        The blurry image in [0, 1]. If it is float32, so is the arithmetic, 2.5 times as fast.
     kernel : (kh, kw) array
         The kernel for valid cross-correlation, as the networks estimate it: non-negative, sum 1,
         at most as large as the image.
