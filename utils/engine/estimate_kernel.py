@@ -176,7 +176,7 @@ def coarse_to_fine(
         What is doubtful of it.
     """
     previous_scale, smallest = scales[0]
-    kernel = _blob(smallest)
+    kernel = blob(smallest)
     for scale, size in scales:
         shrunk, doubtful = at(scale)
         place = window_for(shrunk, size)
@@ -188,7 +188,7 @@ def coarse_to_fine(
         is_last = scale == 1 and len(scales) > 1
         weights = LAST_FLATTEN_WEIGHT if is_last else FLATTEN_WEIGHT
         for weight in np.geomspace(*weights, rounds):
-            image = _flatten(observation, kernel, weight)
+            image = flatten(observation, kernel, weight)
             edges = keep_strongest(gradients_of(image), STRONGEST, observation.reach)
             kernel = centre(prune(fit_edges(edges, observation, kernel)))
             on_round(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
@@ -235,7 +235,7 @@ def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, in
     return scales[::-1]
 
 
-def _flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
+def flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
     """Minimise ``weight / 2 * ||k * x - y||^2`` plus the number of pixels with a gradient."""
     shape = observation.shape
     blur = spectrum_of(kernel, shape)
@@ -278,7 +278,7 @@ def _refine(
     data_noise = random.standard_normal(shape, dtype=np.float32)
     gradient_noise = random.standard_normal((2, *shape), dtype=np.float32)
     precision = np.float32(DATA_NOISE**-2)
-    solution = np.stack([_flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
+    solution = np.stack([flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
     solution = solution.astype(np.float32)
     for _ in range(REFINE_ROUNDS):
         blur = spectrum_of(kernel, shape)
@@ -321,7 +321,7 @@ def _refine(
     return kernel
 
 
-def _blob(size: tuple[int, int]) -> np.ndarray:
+def blob(size: tuple[int, int]) -> np.ndarray:
     """A small Gaussian in the middle: neither a point, which is a solution, nor any direction."""
     rows, columns = (
         np.exp(-((np.arange(side) - (side - 1) / 2) ** 2) / 2 / 0.8**2) for side in size

@@ -76,10 +76,34 @@ class Observation:
         return self.seen * ~(self.clipped & (blurred > self.blurry))
 
 
-def fit_edges(edges: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
-    """Fit the kernel that takes a sharp image's gradients to the blurry one's."""
+def fit_edges(
+    edges: np.ndarray,
+    observation: Observation,
+    kernel: np.ndarray,
+    *,
+    toward: np.ndarray | None = None,
+    pull: float = 0,
+) -> np.ndarray:
+    """Fit the kernel that takes a sharp image's gradients to the blurry one's.
+
+    Parameters
+    ----------
+    edges : (2, H, W) array
+        The sharp image's gradients, on the observation's grid.
+    observation : Observation
+        The blurry image.
+    kernel : (kh, kw) array
+        What to start from.
+    toward : (kh, kw) array, optional
+        Another kernel, which the fitted one should be near.
+    pull : float
+        By how much: the weight of the squared distance, in units of ``sum(edges**2)``.
+    """
     ridge = _RIDGE * float(np.sum(edges**2, dtype=np.float64))
-    return _fit(edges, observation.gradients, observation.gradients_seen, kernel, ridge)
+    gain = 0 if toward is None else pull * toward
+    return _fit(
+        edges, observation.gradients, observation.gradients_seen, kernel, ridge + pull, gain
+    )
 
 
 def fit_posterior(solution: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
@@ -89,9 +113,16 @@ def fit_posterior(solution: np.ndarray, observation: Observation, kernel: np.nda
 
 
 def _fit(
-    images: np.ndarray, targets: np.ndarray, seen: np.ndarray, kernel: np.ndarray, ridge: float
+    images: np.ndarray,
+    targets: np.ndarray,
+    seen: np.ndarray,
+    kernel: np.ndarray,
+    ridge: float,
+    gain: np.ndarray | float = 0,
 ) -> np.ndarray:
-    """Minimise ``sum ||seen * (k * image - target)||^2 + ridge * ||k||^2`` over k >= 0.
+    """Fit a non-negative kernel k to images and what they are blurred to.
+
+    Minimises ``sum ||seen * (k * image - target)||^2 + ridge * ||k||^2 - 2 * gain . k``.
 
     What is not seen is filled with what the present kernel predicts, and anew a few times. So
     the quadratic form is the images' autocorrelation, and a step costs no more than the kernel's
@@ -122,7 +153,7 @@ def _fit(
         residual -= targets
         residual *= seen
         slope = fft.irfft2(np.sum(spectra * fft.rfft2(residual).conj(), axis=0), shape)[crop]
-        linear = apply(kernel) - slope - ridge * kernel
+        linear = apply(kernel) - slope - ridge * kernel + gain
         kernel = _minimise(apply, linear, kernel, step)
     return kernel
 

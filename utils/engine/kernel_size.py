@@ -70,13 +70,17 @@ class Candidate:
     def similarity(self, other: "Candidate") -> float:
         """The largest correlation with another size's kernel, over all shifts, at most 1."""
         scale = min(self.scale, other.scale)
-        first, second = (
-            ndimage.gaussian_filter(np.pad(at_scale(each.kernel, scale / each.scale), 2), 0.7)
-            for each in (self, other)
+        return similarity(
+            at_scale(self.kernel, scale / self.scale), at_scale(other.kernel, scale / other.scale)
         )
-        shape = tuple(np.add(first.shape, second.shape))
-        products = fft.irfft2(fft.rfft2(first, shape).conj() * fft.rfft2(second, shape), shape)
-        return float(products.max() / np.sqrt(np.sum(first**2) * np.sum(second**2)))
+
+
+def similarity(first: np.ndarray, second: np.ndarray) -> float:
+    """The largest correlation of two kernels over all shifts, each smoothed a little; at most 1."""
+    first, second = (ndimage.gaussian_filter(np.pad(each, 2), 0.7) for each in (first, second))
+    shape = tuple(np.add(first.shape, second.shape))
+    products = fft.irfft2(fft.rfft2(first, shape).conj() * fft.rfft2(second, shape), shape)
+    return float(products.max() / np.sqrt(np.sum(first**2) * np.sum(second**2)))
 
 
 def find_kernel_size(

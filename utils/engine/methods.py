@@ -10,7 +10,13 @@ from utils.engine.stage import Method
 from utils.engine.stages.estimate import EstimateKernel
 from utils.engine.stages.finish import Finish
 from utils.engine.stages.fit import Fit, FitFromKernel, ImageFit, JointFit, ReleasedFit
-from utils.engine.stages.photograph import Deconvolve, FindKernelSize, InWindow, WindowKernel
+from utils.engine.stages.photograph import (
+    CompareParts,
+    Deconvolve,
+    FindKernelSize,
+    InWindow,
+    WindowKernel,
+)
 from utils.engine.stages.refine import Refine
 
 # The authors' scripts, selfdeblur_levin.py and the others of the same names as ours.
@@ -76,7 +82,7 @@ def blind_methods(default: Recipe) -> dict[str, Method]:
     }
 
 
-PHOTOGRAPH: Method = (WindowKernel(), Deconvolve())
+PHOTOGRAPH: Method = (WindowKernel(), CompareParts(), Deconvolve())
 """For a photograph of any size: the kernel from a window, then the whole image by tiles."""
 
 NONBLIND_METHODS: dict[str, Method] = {

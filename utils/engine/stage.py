@@ -47,6 +47,10 @@ class Restoration:
         Where the kernel was estimated: left, top, width and height in pixels.
     candidates : list of (str, array)
         The kernels at the sizes that were tried, and what they are.
+    kernel_map : (R, C, h, w) array, optional
+        The kernels of the image's equal parts, at a scale.
+    kernel_field : (R, C, kh, kw) array, optional
+        The kernels to restore those parts with, if the blur varies.
     doubtful : (H, W) bool array, optional
         Where a color was cut off, so that its luminance is too low.
     """
@@ -64,6 +68,8 @@ class Restoration:
     sharp_chroma: np.ndarray | None = None
     window: tuple[int, int, int, int] | None = None
     candidates: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    kernel_map: np.ndarray | None = None
+    kernel_field: np.ndarray | None = None
     doubtful: np.ndarray | None = None
 
     @property

@@ -10,9 +10,10 @@ from utils.engine.kernel_fit import CLIPPED
 from utils.engine.refine import restore_by_levels
 from utils.images.kernels import crop_to_blurry
 
-# Side of a tile without what it shares with its neighbors, at most.
+# Side of a tile without what it shares with its neighbors, at most; with several kernels half of
+# a kernel's part of the image, but at least so much.
 TILE = 768
-FIELD_TILE = 256
+SMALLEST_TILE = 128
 
 # Beyond the kernel's half, how much of its surroundings a tile sees, and over how many pixels the
 # tiles fade into each other.
@@ -53,7 +54,7 @@ def restore_tiles(
     levels : sequence of float
         Standard deviations of the noise to remove, in the order of the steps.
     tile : int, optional
-        The largest side of a tile in pixels; by default 768, and 256 with several kernels.
+        The largest side of a tile in pixels (see `tile_for`).
     workers : int
         Threads. The result does not depend on their number.
     on_tile : callable, optional
@@ -72,7 +73,7 @@ def restore_tiles(
     blurry = np.asarray(blurry)
     kernel = np.asarray(kernel, np.float64)
     field = kernel if kernel.ndim == 4 else kernel[None, None]
-    tile = tile or (FIELD_TILE if field.shape[:2] != (1, 1) else TILE)
+    tile = tile or tile_for(blurry.shape, field.shape[:2])
     down, across = (_divide(side, tile) for side in blurry.shape)
     reach = [side // 2 + _CONTEXT + _FADE for side in field.shape[2:]]
 
@@ -110,6 +111,17 @@ def restore_tiles(
                 on_tile(done, len(places))
     restored /= shares
     return restored
+
+
+def tile_for(image_size: tuple[int, ...], grid: tuple[int, ...]) -> int:
+    """The largest side of a tile, in pixels, of an image with a grid of kernels.
+
+    Within a tile the kernel is the same, so that tiles are smaller where it varies.
+    """
+    if max(grid) == 1:
+        return TILE
+    part = min(side // count for side, count in zip(image_size, grid, strict=True))
+    return min(TILE, max(SMALLEST_TILE, part // 2))
 
 
 def count_tiles(image_size: tuple[int, int], tile: int = TILE) -> int:

@@ -51,8 +51,8 @@ class Page:
         Left, top, width and height, in pixels, of parts of the blurry image to outline.
     candidates : sequence of tuple
         Titles and kernels of the contact sheet, such as those of the sizes that were tried.
-    kernel_map : sequence of sequence of array or None, optional
-        Of a blur that varies: rows of the kernels across the image, None where there is none.
+    kernel_map : (R, C, kh, kw) array, optional
+        Of a blur that varies: the kernels of the image's equal parts.
     notes : dict of str to str
         What is to be known of the restoration, in words.
     settings : dict
@@ -71,7 +71,7 @@ class Page:
     kernel: np.ndarray
     windows: Sequence[tuple[int, int, int, int]] = ()
     candidates: Sequence[tuple[str, np.ndarray]] = ()
-    kernel_map: Sequence[Sequence[np.ndarray | None]] | None = None
+    kernel_map: np.ndarray | None = None
     notes: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     losses: Sequence[float] = ()
@@ -112,6 +112,7 @@ def page_of(
         kernel=restoration.kernel,
         windows=[restoration.window] if restoration.window else [],
         candidates=restoration.candidates,
+        kernel_map=restoration.kernel_map,
         notes=describe_record(record, after.shape, restoration.kernel.shape),
         settings=flatten(record["settings"]),
         losses=restoration.losses,
@@ -176,7 +177,7 @@ def render_page(page: Page) -> bytes:
             (printable(title), _kernel_picture(kernel, CANDIDATE_SIDE))
             for title, kernel in page.candidates
         ],
-        kernel_map=_map_picture(page.kernel_map) if page.kernel_map else None,
+        kernel_map=None if page.kernel_map is None else _map_picture(page.kernel_map),
         notes=[(printable(title), printable(text)) for title, text in page.notes.items()],
         settings=[(printable(title), printable(f"{v}")) for title, v in page.settings.items()],
         plot=_plot(page.losses),
@@ -228,27 +229,18 @@ def _kernel_picture(kernel: np.ndarray, side: int) -> dict[str, Any]:
     }
 
 
-def _map_picture(rows: Sequence[Sequence[np.ndarray | None]]) -> dict[str, Any]:
-    """The kernels across an image in one picture; gray lines between, gray where there is none."""
-    kernels = [kernel for row in rows for kernel in row if kernel is not None]
-    height, width = (
-        max((kernel.shape[axis] for kernel in kernels), default=1) + 1 for axis in (0, 1)
-    )
-    columns = max(len(row) for row in rows)
-    picture = np.full((height * len(rows) + 1, width * columns + 1), 0.35)
-    for i, row in enumerate(rows):
-        for j, kernel in enumerate(row):
-            if kernel is not None:
-                kh, kw = kernel.shape
-                cell = np.zeros((height - 1, width - 1))
-                top, left = (height - 1 - kh) // 2, (width - 1 - kw) // 2
-                cell[top : top + kh, left : left + kw] = scale_kernel(kernel)
-                y, x = i * height + 1, j * width + 1
-                picture[y : y + height - 1, x : x + width - 1] = cell
+def _map_picture(kernels: np.ndarray) -> dict[str, Any]:
+    """The kernels across an image, (R, C, kh, kw), in one picture with gray lines between."""
+    rows, columns, height, width = kernels.shape
+    picture = np.full((rows, height + 1, columns, width + 1), 0.35)
+    for row, column in np.ndindex(rows, columns):
+        picture[row, 1:, column, 1:] = scale_kernel(kernels[row, column])
+    picture = picture.reshape(rows * (height + 1), columns * (width + 1))
+    picture = np.pad(picture, ((0, 1), (0, 1)), constant_values=0.35)
     zoom = max(1, MAP_SIDE // max(picture.shape))
     return {
         "address": _address("png", encode_png(picture)),
-        "rows": len(rows),
+        "rows": rows,
         "columns": columns,
         "shown_width": zoom * picture.shape[1],
         "shown_height": zoom * picture.shape[0],

@@ -1,4 +1,4 @@
-"""The stages of a photograph: how large its kernel is, the kernel in a window, the whole image."""
+"""The stages of a photograph: its kernel, in size, place and form, and the whole image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +20,15 @@ FAINTEST_EDGE = 0.004
 
 # A kernel is nearly a point if so much of it lies in one pixel.
 POINT = 0.5
+
+# The kernels of an image's parts are compared in outline, so many pixels a side, if the image has
+# at least so many a side.
+OUTLINE = 15
+SMALLEST_COMPARED = 300
+
+# What a kernel leaves unexplained of a photograph, more than of Levin's images, whose blur is the
+# same everywhere: with less, dark places rippled.
+KERNEL_ERROR = 0.007
 
 # The first picture has at most so many pixels.
 PREVIEW = 400_000
@@ -200,16 +209,91 @@ class WindowKernel(InWindow):
 
 
 @dataclass(frozen=True)
+class CompareParts(Stage):
+    """Compare the kernels of the image's parts; where the blur varies, find one for each.
+
+    In outline, under a uniform blur, they agree. Where they do not, they are estimated in full, and
+    each that restores its part better than the window's kernel takes its place. See
+    `utils.engine.kernel_field.estimate_field` and `keep_better` there.
+
+    Parameters
+    ----------
+    alike : float
+        What the outlines of neighbors, and those of distant parts, correlate to under a uniform
+        blur, in the median and at least.
+    """
+
+    name: ClassVar[str] = "parts"
+    alike: float = 0.88
+
+    def applies(self, restoration: Restoration) -> bool:
+        return min(restoration.blurry.shape) >= SMALLEST_COMPARED
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        return refinement_bytes((REGION, REGION), kernel_size)
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        import torch
+
+        from utils.engine.estimate_kernel import at_scales, list_scales
+        from utils.engine.kernel_field import (
+            OUTLINE_PULL,
+            ROUNDS,
+            estimate_field,
+            keep_better,
+        )
+        from utils.engine.noise import estimate_noise
+
+        assert restoration.kernel is not None
+        scales = list_scales(restoration.kernel_size)
+        coarse = [each for each in scales if max(each[1]) <= OUTLINE]
+        workers = torch.get_num_threads()
+        at = at_scales(restoration.blurry, restoration.doubtful)
+        done, total = 0, ROUNDS * len(coarse)
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            work.step(done, total, "outlines" if done <= ROUNDS * len(coarse) else "kernels")
+
+        field = estimate_field(at, coarse, pull=OUTLINE_PULL, workers=workers, on_round=tell)
+        beside, far = field.similarities()
+        work.note(neighbors=round(beside, 3), distant=round(far, 3))
+        if min(beside, far) >= self.alike:
+            return restoration
+        fine = scales[len(coarse) :]
+        if fine:
+            total = ROUNDS * len(scales)
+            field = estimate_field(at, fine, start=field, workers=workers, on_round=tell)
+        noise = float(np.hypot(estimate_noise(restoration.blurry), KERNEL_ERROR))
+        kernels, own = keep_better(at, field.kernels, restoration.kernel, noise, workers=workers)
+        work.note(own=int(own.sum()))
+        found = replace(restoration, kernel_map=field.kernels)
+        if not own.any():
+            work.note(
+                doubt="kernels differ from place to place, but none restores its place better than "
+                "the window's: what moved or lies out of focus stays blurred"
+            )
+            return found
+        work.note(
+            doubt=f"the blur differs from place to place; {own.sum()} of {own.size} parts are "
+            "restored with kernels of their own, the others with the window's"
+        )
+        return replace(found, kernel_map=kernels, kernel_field=kernels)
+
+
+@dataclass(frozen=True)
 class Deconvolve(Stage):
-    """Restore the whole image with the kernel found, in tiles, its chroma too if it is given.
+    """Restore the whole image with the kernel, or those, found, in tiles, and its chroma if given.
 
     See `utils.engine.tiles.restore_tiles`.
 
     Parameters
     ----------
     kernel_error : float
-        What the kernel leaves unexplained, a standard deviation in [0, 1] units. It is more than
-        for Levin's images, whose blur is the same everywhere: with less, dark places rippled.
+        What the kernel leaves unexplained, a standard deviation in [0, 1] units.
     highest, lowest : float
         Levels to restore the luminance by, in units of the residual's standard deviation.
     rounds : int
@@ -222,7 +306,7 @@ class Deconvolve(Stage):
     """
 
     name: ClassVar[str] = "deconvolution"
-    kernel_error: float = 0.007
+    kernel_error: float = KERNEL_ERROR
     highest: float = 5.0
     lowest: float = 1.5
     rounds: int = 4
@@ -241,15 +325,18 @@ class Deconvolve(Stage):
 
         from utils.engine.deconvolution import EXPONENT
         from utils.engine.noise import estimate_noise
-        from utils.engine.tiles import count_tiles, restore_tiles
+        from utils.engine.tiles import count_tiles, restore_tiles, tile_for
 
-        blurry, kernel, chroma = restoration.blurry, restoration.kernel, restoration.chroma
+        blurry, chroma = restoration.blurry, restoration.chroma
+        field = restoration.kernel_field
+        kernel = restoration.kernel if field is None else field
         assert kernel is not None
         residual = float(np.hypot(estimate_noise(blurry), self.kernel_error))
         levels = residual * np.geomspace(self.highest, self.lowest, self.rounds)
         if blurry.size > self.many:
             levels = levels[-1:]
-        total = count_tiles(blurry.shape) * (1 if chroma is None else 3)
+        tile = tile_for(blurry.shape, (1, 1) if field is None else field.shape[:2])
+        total = count_tiles(blurry.shape, tile) * (1 if chroma is None else 3)
         steps = iter(range(1, total + 1))
 
         def tell(done: int, tiles: int) -> None:
