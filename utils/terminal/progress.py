@@ -86,6 +86,7 @@ class Bars(Display):
                 unit="it",
             )
         bar = self.bars[name]
+        bar.total = total  # which a stage may learn on its way
         bar.set_postfix_str(detail, refresh=False)
         bar.update(done - bar.n)
 
