@@ -224,7 +224,7 @@ class CompareParts(Stage):
     """
 
     name: ClassVar[str] = "parts"
-    alike: float = 0.88
+    alike: float = 0.9
 
     def applies(self, restoration: Restoration) -> bool:
         return min(restoration.blurry.shape) >= SMALLEST_COMPARED
