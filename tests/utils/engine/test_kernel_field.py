@@ -145,7 +145,7 @@ def test_parts_that_contradict_each_other_leave_the_kernel_alone(varying, monkey
         device="cpu",
         on_save=lambda found, records: kept.append(records),
     )
-    assert "none restores its place better" in kept[-1][0]["doubt"]
+    assert "no part's own kernel restores it better" in kept[-1][0]["doubt"]
     assert found.kernel_field is None and found.kernel_map is not None
 
 

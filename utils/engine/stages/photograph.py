@@ -273,8 +273,8 @@ class CompareParts(Stage):
         found = replace(restoration, kernel_map=field.kernels)
         if not own.any():
             work.note(
-                doubt="kernels differ from place to place, but none restores its place better than "
-                "the window's: what moved or lies out of focus stays blurred"
+                doubt="the blur seems to differ from place to place, but no part's own kernel "
+                "restores it better than the window's, with which all of it is restored"
             )
             return found
         work.note(
