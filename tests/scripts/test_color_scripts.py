@@ -225,6 +225,7 @@ def test_photographs_keep_format_depth_color_and_alpha(run_script, images):
         "gray_photo_x.png", "gray_photo_k.png", "gray_photo_xnet.pth", "gray_photo_knet.pth",
         "gray_photo.json", "gray_photo_loss.csv", "gray_photo.html",
     }  # fmt: skip
+    assert f"gray_photo: before and after: {results / 'gray_photo.html'}" in result.stderr
 
     # At constant chroma the differences of the channels stay, but where they are clipped.
     blurry, restored = read_image(images / "png_photo.png"), read_image(results / "png_photo_x.png")
