@@ -145,7 +145,8 @@ def estimate_field(
             ]
             kernels = np.stack([resample(each, size, scale / scale_before) for each in kernels])
             scale_before = scale
-            weights = LAST_FLATTEN_WEIGHT if scale == 1 and len(scales) > 1 else FLATTEN_WEIGHT
+            is_last = scale == 1 and (start is not None or len(scales) > 1)
+            weights = LAST_FLATTEN_WEIGHT if is_last else FLATTEN_WEIGHT
             for weight in np.geomspace(*weights, ROUNDS):
                 edges = list(pool.map(_edges_of, observations, kernels, repeat(weight)))
                 evidence = np.array([np.sum(each**2, dtype=np.float64) for each in edges]) + 1e-12
