@@ -428,7 +428,7 @@ def test_twenty_bad_images_through_the_script(tmp_path, run_script):
         mine = [line for line in lines if stem in line]
         assert len(mine) == 1 and mine[0].startswith(f"{stem}: failed: {folder}/{stem}."), mine
         assert "; " in mine[0], mine
-    assert len(lines) == len(bad) + 3, result.stderr  # and the machine, a bar and a line
+    assert len(lines) == len(bad) + 4, result.stderr  # the machine, a bar, a line and the page
     written = {path.name for path in (tmp_path / "out").iterdir()}
     names = ("good_x.png", "good_k.png", "good_xnet.pth", "good_knet.pth", "good.json")
     assert written == {*names, "good_loss.csv", "good.html", "overview.png"}
