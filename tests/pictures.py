@@ -52,3 +52,15 @@ def blurred(kernel, height=100, width=90, noise=0.003):
     blurry += noise * np.random.default_rng(1).standard_normal(blurry.shape)
     top, left = (kh - 1) // 2, (kw - 1) // 2
     return blurry.clip(0, 1), scene[top : top + height, left : left + width]
+
+
+def line(length, size):
+    """A kernel of a horizontal motion by so many pixels."""
+    kernel = np.zeros((size, size))
+    kernel[size // 2, (size - length) // 2 : (size + length) // 2] = 1 / length
+    return kernel
+
+
+def psnr(image, truth):
+    """The peak signal-to-noise ratio of images in [0, 1], in dB, with no shift allowed."""
+    return -10 * np.log10(np.mean((image - truth) ** 2))

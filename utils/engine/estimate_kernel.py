@@ -185,14 +185,33 @@ def coarse_to_fine(
         observation = Observation(window, size, doubt)
         kernel = resample(kernel, size, scale / previous_scale)
         previous_scale = scale
-        is_last = scale == 1 and len(scales) > 1
-        weights = LAST_FLATTEN_WEIGHT if is_last else FLATTEN_WEIGHT
-        for weight in np.geomspace(*weights, rounds):
-            image = flatten(observation, kernel, weight)
-            edges = keep_strongest(gradients_of(image), STRONGEST, observation.reach)
+        for weight in weights_at(scale, rounds, is_first=scale == scales[0][0]):
+            edges = edges_under(observation, kernel, weight)
             kernel = centre(prune(fit_edges(edges, observation, kernel)))
             on_round(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
     return kernel, window, doubt
+
+
+def weights_at(scale: float, rounds: int, *, is_first: bool) -> np.ndarray:
+    """The data's weights in the rounds of a scale, of which the first knows nothing yet."""
+    is_last = scale == 1 and not is_first
+    return np.geomspace(*(LAST_FLATTEN_WEIGHT if is_last else FLATTEN_WEIGHT), rounds)
+
+
+def edges_under(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
+    """The strongest gradients, (2, H, W), of an image with few edges that explains the blurry one.
+
+    Parameters
+    ----------
+    observation : Observation
+        The blurry image.
+    kernel : (kh, kw) array
+        Its kernel, as far as it is known.
+    weight : float
+        How well to explain it (see `weights_at`).
+    """
+    image = _flatten(observation, kernel, weight)
+    return keep_strongest(gradients_of(image), STRONGEST, observation.reach)
 
 
 def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
@@ -235,7 +254,7 @@ def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, in
     return scales[::-1]
 
 
-def flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
+def _flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
     """Minimise ``weight / 2 * ||k * x - y||^2`` plus the number of pixels with a gradient."""
     shape = observation.shape
     blur = spectrum_of(kernel, shape)
@@ -278,7 +297,7 @@ def _refine(
     data_noise = random.standard_normal(shape, dtype=np.float32)
     gradient_noise = random.standard_normal((2, *shape), dtype=np.float32)
     precision = np.float32(DATA_NOISE**-2)
-    solution = np.stack([flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
+    solution = np.stack([_flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
     solution = solution.astype(np.float32)
     for _ in range(REFINE_ROUNDS):
         blur = spectrum_of(kernel, shape)

@@ -10,22 +10,18 @@ from scipy.signal import fftconvolve
 
 from utils.engine.deconvolution import EXPONENT, deconvolve, noise_weight
 from utils.engine.estimate_kernel import (
-    FLATTEN_WEIGHT,
-    LAST_FLATTEN_WEIGHT,
-    STRONGEST,
     WINDOW,
     Scaled,
     blob,
-    flatten,
+    edges_under,
     resample,
+    weights_at,
 )
 from utils.engine.kernel_fit import (
     CLIPPED,
     Observation,
     centre,
     fit_edges,
-    gradients_of,
-    keep_strongest,
     prune,
 )
 from utils.engine.kernel_size import similarity
@@ -145,10 +141,9 @@ def estimate_field(
             ]
             kernels = np.stack([resample(each, size, scale / scale_before) for each in kernels])
             scale_before = scale
-            is_last = scale == 1 and (start is not None or len(scales) > 1)
-            weights = LAST_FLATTEN_WEIGHT if is_last else FLATTEN_WEIGHT
-            for weight in np.geomspace(*weights, ROUNDS):
-                edges = list(pool.map(_edges_of, observations, kernels, repeat(weight)))
+            is_first = start is None and scale == scales[0][0]
+            for weight in weights_at(scale, ROUNDS, is_first=is_first):
+                edges = list(pool.map(edges_under, observations, kernels, repeat(weight)))
                 evidence = np.array([np.sum(each**2, dtype=np.float64) for each in edges]) + 1e-12
                 means = [
                     np.average(kernels[near], axis=0, weights=evidence[near]) for near in neighbors
@@ -211,11 +206,6 @@ def _energy(blurry: np.ndarray, kernel: np.ndarray, weight: float) -> float:
     image = crop_to_blurry(sharp, kernel.shape)
     gradients = sum(np.sum(np.abs(np.diff(image, axis=axis)) ** EXPONENT) for axis in (0, 1))
     return float(weight / 2 * np.sum(error**2) + gradients) / blurry.size
-
-
-def _edges_of(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
-    image = flatten(observation, kernel, weight)
-    return keep_strongest(gradients_of(image), STRONGEST, observation.reach)
 
 
 def _fit(

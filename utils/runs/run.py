@@ -424,5 +424,5 @@ class Job:
             log.info("%s: %d iterations in %.0f s, %s %.5f", name, done, seconds, loss, final)
         else:
             log.info("%s: restored in %.0f s", name, seconds)
-        if self.outputs.page.exists():
+        if self.experiment.page and self.outputs.page.exists():
             log.info("%s: before and after: %s", name, self.outputs.page)

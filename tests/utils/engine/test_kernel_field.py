@@ -1,26 +1,24 @@
 """A blur that varies over the image: the kernels of its parts, and what is said of them."""
 
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from tests.pictures import hook, sharp_scene
+from tests.pictures import hook, line, psnr, sharp_scene
 from utils.engine import kernel_field
 from utils.engine.estimate_kernel import at_scales, list_scales
 from utils.engine.kernel_field import KernelField, estimate_field, keep_better
 from utils.engine.kernel_fit import Observation, fit_edges, gradients_of
 from utils.engine.methods import PHOTOGRAPH
 from utils.engine.restore import Task, restore
-from utils.engine.stage import Restoration
+from utils.engine.stage import Restoration, Stage
 from utils.engine.stages.photograph import CompareParts, Deconvolve
 
 SIZE = 11
-
-
-def line(length):
-    kernel = np.zeros((SIZE, SIZE))
-    kernel[SIZE // 2, (SIZE - length) // 2 : (SIZE + length) // 2] = 1 / length
-    return kernel
+LINE = line(9, SIZE)
 
 
 def scene_blurred(left, right):
@@ -37,7 +35,7 @@ def field_of(blurry, workers=2):
 
 @pytest.fixture(scope="module")
 def varying():
-    return scene_blurred(line(9), line(9).T)
+    return scene_blurred(LINE, LINE.T)
 
 
 def test_the_parts_of_a_varying_blur_have_kernels_of_their_own(varying):
@@ -95,9 +93,9 @@ def test_a_kernel_is_drawn_to_another_by_so_much():
 
 def test_only_kernels_that_restore_their_part_better_are_kept(varying):
     def blur_at(place):
-        return (1 - place) * line(9) + place * line(9).T
+        return (1 - place) * LINE + place * LINE.T
 
-    field = np.tile(line(9), (3, 3, 1, 1))
+    field = np.tile(LINE, (3, 3, 1, 1))
     field[:, 0] = blur_at(1 / 6)
     kernels, own = keep_better(at_scales(varying, None), field, blur_at(1 / 2), 0.008)
     assert own.tolist() == [[True, False, False]] * 3
@@ -105,16 +103,11 @@ def test_only_kernels_that_restore_their_part_better_are_kept(varying):
     np.testing.assert_array_equal(kernels[:, 1:], np.tile(blur_at(1 / 2), (3, 2, 1, 1)))
 
 
-def psnr(image, truth):
-    inner = slice(20, -20), slice(20, -20)
-    return -10 * np.log10(np.mean((image[inner] - truth[inner]) ** 2))
-
-
 @pytest.mark.parametrize("varies", [False, True])
 def test_a_varying_blur_is_said_and_restored_with_a_field(varies, varying):
     assert CompareParts() in PHOTOGRAPH
-    blurry = varying if varies else scene_blurred(line(9), line(9))
-    one = line(9) if not varies else 0.5 * line(9) + 0.5 * line(9).T
+    blurry = varying if varies else scene_blurred(LINE, LINE)
+    one = LINE if not varies else 0.5 * LINE + 0.5 * LINE.T
     known = Restoration(blurry, (SIZE, SIZE), one, np.pad(blurry, SIZE // 2, "edge"))
     kept = []
     found = restore(
@@ -138,7 +131,7 @@ def test_parts_that_contradict_each_other_leave_the_kernel_alone(varying, monkey
     monkeypatch.setattr(
         kernel_field, "keep_better", lambda at, kernels, *_, **__: (kernels, np.zeros((3, 3), bool))
     )
-    known = Restoration(varying, (SIZE, SIZE), line(9), np.pad(varying, SIZE // 2, "edge"))
+    known = Restoration(varying, (SIZE, SIZE), LINE, np.pad(varying, SIZE // 2, "edge"))
     kept = []
     found = restore(
         Task((CompareParts(),), known),
@@ -147,6 +140,40 @@ def test_parts_that_contradict_each_other_leave_the_kernel_alone(varying, monkey
     )
     assert "no part's own kernel restores it better" in kept[-1][0]["doubt"]
     assert found.kernel_field is None and found.kernel_map is not None
+
+
+@dataclass(frozen=True)
+class GiveField(Stage):
+    name: ClassVar[str] = "field"
+
+    def run(self, restoration, work):
+        field = np.stack([[LINE, LINE.T]])
+        return replace(restoration, kernel_map=field, kernel_field=field)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_restoration_with_a_field_is_resumed_to_the_same_bits(varying):
+    known = Restoration(varying, (SIZE, SIZE), LINE, np.pad(varying, SIZE // 2, "edge"))
+    task = Task((GiveField(), Deconvolve()), known)
+    whole = restore(task, device="cpu")
+    kept = b""
+
+    def keep(checkpoint, record):
+        nonlocal kept
+        kept = checkpoint
+        if record["stage"] == "deconvolution":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        restore(task, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
+    resumed = restore(task, device="cpu", checkpoint=kept)
+    np.testing.assert_array_equal(resumed.sharp, whole.sharp)
+    np.testing.assert_array_equal(resumed.kernel_field, whole.kernel_field)
+    one = restore(Task((Deconvolve(),), known), device="cpu")
+    assert np.abs(whole.sharp - one.sharp).max() > 0.1  # the field was used
 
 
 def test_a_small_image_is_not_compared():

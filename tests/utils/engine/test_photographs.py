@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import correlate
 
 from statistic.metrics import comp_upto_shift
-from tests.pictures import blurred, hook, sharp_scene
+from tests.pictures import blurred, hook, line, psnr, sharp_scene
 from utils.engine.deconvolution import deconvolve
 from utils.engine.kernel_size import Candidate, find_kernel_size, largest_kernel_size
 from utils.engine.methods import PHOTOGRAPH, find_size_first, look_in
@@ -16,11 +16,6 @@ from utils.engine.tiles import count_tiles, interpolate, restore_tiles
 from utils.engine.windows import best_window
 from utils.errors import DataError
 from utils.images.colors import FULL_RANGE
-
-
-def psnr(image, truth):
-    return -10 * np.log10(np.mean((image - truth) ** 2))
-
 
 # Windows
 
@@ -56,12 +51,6 @@ def test_a_window_lies_inside_the_image_whatever_its_size(shape):
 
 
 # The kernel's size
-
-
-def line(length, size):
-    kernel = np.zeros((size, size))
-    kernel[size // 2, (size - length) // 2 : (size + length) // 2] = 1 / length
-    return kernel
 
 
 @pytest.mark.parametrize(("kernel", "least", "most"), [(hook(7, 7), 7, 15), (line(15, 15), 15, 29)])

@@ -408,7 +408,7 @@ def test_one_broken_photograph_costs_the_others_nothing(photograph, capfd):
     folder, results, _ = photograph
     (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:200])
     assert restore(folder, results, "--workers", "1") == 1
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("broken")]
+    lines = [line for line in capfd.readouterr().err.splitlines() if "broken." in line]
     assert len(lines) == 1 and lines[0].startswith("broken: failed: ") and "; " in lines[0]
     assert (results / "photo_x.png").exists() and (results / "photo.html").exists()
     assert not list(results.glob("broken*"))

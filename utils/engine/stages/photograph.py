@@ -238,12 +238,7 @@ class CompareParts(Stage):
         import torch
 
         from utils.engine.estimate_kernel import at_scales, list_scales
-        from utils.engine.kernel_field import (
-            OUTLINE_PULL,
-            ROUNDS,
-            estimate_field,
-            keep_better,
-        )
+        from utils.engine.kernel_field import OUTLINE_PULL, ROUNDS, estimate_field, keep_better
         from utils.engine.noise import estimate_noise
 
         assert restoration.kernel is not None
@@ -273,8 +268,9 @@ class CompareParts(Stage):
         found = replace(restoration, kernel_map=field.kernels)
         if not own.any():
             work.note(
-                doubt="the blur seems to differ from place to place, but no part's own kernel "
-                "restores it better than the window's, with which all of it is restored"
+                doubt="the blur seems to differ from place to place, as where things move or lie "
+                "out of focus, but no part's own kernel restores it better than the window's, with "
+                "which all of it is restored"
             )
             return found
         work.note(
