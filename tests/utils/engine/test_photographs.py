@@ -16,6 +16,7 @@ from utils.engine.tiles import count_tiles, interpolate, restore_tiles
 from utils.engine.windows import best_window
 from utils.errors import DataError
 from utils.images.colors import FULL_RANGE
+from utils.images.opencv import cv2
 
 # Windows
 
@@ -235,6 +236,24 @@ def test_what_is_doubtful_is_noted(monkeypatch):
     of_size, of_kernel, _ = records[-1]
     assert "no size settled" in of_size["doubt"]
     assert "nearly a point" in of_kernel["doubt"]
+
+
+def test_the_blocks_of_a_jpeg_do_not_become_texture():
+    sky = np.linspace(0.2, 0.7, 176)[:, None] + np.linspace(0, 0.2, 192)
+    sharp = (sky + 0.3 * (sharp_scene(176, 192) - 0.5)).clip(0, 1)
+    kernel = line(9, 9)
+    pixels = np.rint(255 * correlate(np.pad(sharp, 4, "edge"), kernel, "valid"))
+    _, coded = cv2.imencode(".jpg", pixels.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 50])
+    blurry = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE) / 255
+    task = Task((Deconvolve(),), Restoration(blurry, kernel.shape, kernel))
+    restored = restore(task, device="cpu").registered_image
+
+    def across_blocks(image):
+        steps = np.abs(np.diff(image, axis=0)).mean(axis=1)
+        return steps[7::8].mean() / np.delete(steps, np.s_[7::8]).mean()
+
+    assert across_blocks(restored) < across_blocks(blurry)
+    assert psnr(restored, sharp) > psnr(blurry, sharp) + 2
 
 
 @pytest.mark.parametrize(("many", "levels"), [(100, 1), (10**6, 4)])

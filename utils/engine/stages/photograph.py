@@ -30,6 +30,9 @@ SMALLEST_COMPARED = 300
 # same everywhere: with less, dark places rippled.
 KERNEL_ERROR = 0.007
 
+# A round of the refinement in the kernel estimate's progress.
+REFINE_WORK = 50
+
 # The first picture has at most so many pixels.
 PREVIEW = 400_000
 
@@ -168,15 +171,16 @@ class WindowKernel(InWindow):
         blurry, doubtful = restoration.blurry[region], part_of(restoration.doubtful, region)
         check_arguments(blurry, size)
         work.note(noise=round(estimate_noise(blurry), 5))
-        refine, before = Refine(), 0  # and the steps before it
+        refine, before = Refine(), 0  # and the work before it
+        refinement = refine.rounds * REFINE_WORK
 
         def show(done: int, total: int, detail: str) -> None:
             nonlocal before
             before = total
-            work.show(done, total + refine.rounds, detail)
+            work.show(done, total + refinement, detail)
 
         def show_refinement(done: int, total: int, detail: str) -> None:
-            work.show(before + done, before + total, detail)
+            work.show(before + done * REFINE_WORK, before + refinement, detail)
 
         kernel = estimate_kernel(
             blurry, size, doubtful=doubtful, on_step=replace(work, show=show).step
