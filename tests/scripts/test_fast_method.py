@@ -6,6 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from statistic.metrics import comp_upto_shift
 from tests.pictures import blurred, hook
@@ -81,7 +82,7 @@ class Interrupted(Exception):
 @pytest.mark.parametrize("stage", range(4))
 def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
     blurry, _ = blurred(hook(5, 5), 64, 66)
-    recipe = replace(FAST, num_iter=4, warm_iterations=2, channels=8, top_channels=4)
+    recipe = replace(FAST, num_iter=4, channels=8, top_channels=4)
     method = tuple(
         replace(part, recipe=recipe) if isinstance(part, FitFromKernel) else part
         for part in blind_methods(LEVIN)["fast"]
@@ -109,6 +110,16 @@ def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
     np.testing.assert_array_equal(resumed.others["gx"], whole.others["gx"])
     assert resumed.losses == whole.losses
+
+
+def test_the_fit_starts_from_the_smoothed_kernel():
+    blurry, _ = blurred(hook(9, 9), 64, 66)
+    fit = blind_methods(LEVIN)["fast"][2]
+    state = fit.start(Restoration(blurry.astype(np.float32), (9, 9), hook(9, 9)), seed=0)
+    start = state.gk(state.zk).detach().numpy()[0, 0]
+    expected = gaussian_filter(hook(9, 9), fit.smooth)
+    np.testing.assert_allclose(start, expected / expected.sum(), atol=2e-3)
+    assert abs(hook(9, 9) - expected).max() > 0.02
 
 
 def test_a_noisy_image_goes_without_the_fit():

@@ -175,7 +175,6 @@ def deblur(
     seed: int = 0,
     device: str = "auto",
     start: State | None = None,
-    estimate: np.ndarray | None = None,
     save_every: int = 100,
     on_save: Callable[[Restoration], None] | None = None,
     checkpoint_due: Callable[[], bool] | None = None,
@@ -203,8 +202,6 @@ def deblur(
         Where to start, instead of what `draw_start` gives for the seed. Its dtype, float32 or
         float64, becomes that of the optimisation, and it is updated in place. On the CPU an
         optimisation that is resumed ends with the same bits as one that never stopped.
-    estimate : (H + kh - 1, W + kw - 1) array, optional
-        An estimate of the sharp image, which the recipe's first `warm_iterations` fit Gx to.
     save_every : int
         Iterations between two calls of `on_save`, which is also called after the last.
     on_save : callable, optional
@@ -245,9 +242,6 @@ def deblur(
     gk = state.gk.to(target_device)
     y = torch.as_tensor(blurry, dtype=zx.dtype, device=target_device)[None, None]
     similarity = SimilarityTo(y)
-    near = None
-    if estimate is not None:
-        near = SimilarityTo(y.new_tensor(estimate)[None, None])
     noise_generator = torch.Generator(target_device)
     if state.noise_device == target_device.type:
         noise_generator.set_state(state.noise_state)
@@ -268,12 +262,8 @@ def deblur(
             with maps_in(precision, target_device):
                 x = fast_forward(gx, noisy_zx.contiguous(memory_format=torch.channels_last))
             k = gk(zk)
-            if near and iteration < recipe.warm_iterations:
-                loss = 1 - near(x)
-            else:
-                reblurred = blur(x, k)
-                uses_mse = recipe.uses_mse(iteration)
-                loss = mse(reblurred, y) if uses_mse else 1 - similarity(reblurred)
+            reblurred = blur(x, k)
+            loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
             if recipe.tv_weight:
                 loss = loss + recipe.tv_weight * total_variation(x)
 

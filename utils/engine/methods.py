@@ -44,10 +44,8 @@ QUICK = Recipe(
 )
 
 
-# Ours, from an estimate of both kernel and image. Fitted to that image first, Gx came 1 to 2 dB
-# nearer on images with texture than from random weights in the same time (benchmarks/RESULTS.md).
-# Most of an iteration's time goes into the maps of full size: with 16 channels there, more
-# iterations fit into it.
+# Ours, from an estimate of the kernel. Most of an iteration's time goes into the maps of full size:
+# with 16 channels there, more iterations fit into it (benchmarks/RESULTS.md).
 FAST = Recipe(
     num_iter=400,
     milestones=(260, 320, 370),
@@ -55,7 +53,6 @@ FAST = Recipe(
     kernel_lr=0.01,
     channels=64,
     top_channels=16,
-    warm_iterations=120,
 )
 
 

@@ -32,9 +32,6 @@ class Recipe:
         Width and depth of Gx.
     top_channels : int or None
         Its width at full size, if less.
-    warm_iterations : int
-        For this many of the first iterations Gx alone is fitted, by 1 - SSIM, to an estimate of
-        the sharp image, where there is one.
     precision : str
         Arithmetic of Gx: ``fp32``, ``tf32``, ``bf16`` or ``auto`` (see `utils.engine.precision`).
 
@@ -54,7 +51,6 @@ class Recipe:
     channels: int = 128
     scales: int = 5
     top_channels: int | None = None
-    warm_iterations: int = 0
     precision: str = "fp32"
 
     def uses_mse(self, iteration: int) -> bool:

@@ -79,7 +79,6 @@ class Fit(Stage):
             self.recipe,
             device=work.device,
             start=state,
-            estimate=restoration.sharp if self.recipe.warm_iterations else None,
             save_every=work.save_every,
             on_save=save,
             checkpoint_due=work.checkpoint_due,
@@ -150,6 +149,9 @@ class FitFromKernel(Fit):
 
     Parameters
     ----------
+    smooth : float
+        Standard deviation in pixels of a Gaussian that smooths the estimate first. From a kernel
+        that has broken into dots the fit does not get away.
     floor : float
         See `networks.fcn.KernelLogits`.
     largest : int
@@ -160,6 +162,7 @@ class FitFromKernel(Fit):
     """
 
     name: ClassVar[str] = "joint fit"
+    smooth: float = 1.0
     floor: float = 1e-4
     largest: int = 100_000
     noisiest: float = 0.015
@@ -180,11 +183,13 @@ class FitFromKernel(Fit):
         return super().bytes_needed(image_size, kernel_size, roomy)
 
     def start(self, restoration: Restoration, seed: int) -> "State":
+        from scipy.ndimage import gaussian_filter
+
         from networks.fcn import KernelLogits
         from utils.engine.deblur import draw_start
 
-        blurry, kernel = restoration.blurry, restoration.kernel
-        assert kernel is not None
+        assert restoration.kernel is not None
+        blurry, kernel = restoration.blurry, gaussian_filter(restoration.kernel, self.smooth)
         state = draw_start(blurry.shape, restoration.kernel_size, self.recipe, seed, kernel)
         return replace(state, gk=KernelLogits(kernel, self.floor))
 
