@@ -96,7 +96,11 @@ def decode(path: str | Path) -> tuple[np.ndarray, bytes, bytes]:
                     f"{path}: more than {MAX_PIXELS} pixels; crop or shrink it, or set the "
                     "environment variable OPENCV_IO_MAX_IMAGE_PIXELS to what you need"
                 ) from error
-    if image is None or image.dtype not in (np.uint8, np.uint16):
+    if image is not None and image.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{path}: {image.dtype} channels, which are not supported; store it with 16 bits each"
+        )
+    if image is None:
         raise DataError(
             f"{path}: not an image, or damaged; give an intact PNG, JPEG, TIFF, BMP or WebP "
             "file with 8 or 16 bits a channel"

@@ -19,6 +19,12 @@ from utils.images.reading import (
 from utils.images.writing import encode_png, to_uint8, write_png
 
 
+def test_a_tiff_of_floating_point_numbers_is_named_with_a_remedy(tmp_path):
+    cv2.imwrite(str(tmp_path / "linear.tif"), np.full((70, 80, 3), 0.5, np.float32))
+    with pytest.raises(DataError, match="linear.tif: float32 channels, .* store it with 16 bits"):
+        read_photograph(tmp_path / "linear.tif")
+
+
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_gray_files_come_back_exactly(tmp_path, depth, suffix):
