@@ -2,7 +2,29 @@
 
 import json
 
+import pytest
 import torch
+
+from utils.engine.restore import restore
+
+
+class Interrupted(Exception):
+    pass
+
+
+def checkpoint_in(task, stage, steps=0):
+    """The checkpoint of a restoration on the CPU that is stopped in a stage, after some steps."""
+    kept = b""
+
+    def keep(checkpoint, record):
+        nonlocal kept
+        kept = checkpoint
+        if record["stage"] == stage and record["steps"] >= steps:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        restore(task, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
+    return kept
 
 
 def options(images, results, *more, workers=("--workers", "1")):

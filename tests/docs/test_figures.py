@@ -117,6 +117,29 @@ def test_the_results_by_image_are_the_csvs():
         assert agree(shown, [float(row[name]) for row, name in columns]), image
 
 
+@pytest.mark.parametrize(
+    ("heading", "methods"),
+    [
+        (
+            "## The authors' recipe at full length",
+            ("blurry", "original_run", "default", "default_finished"),
+        ),
+        ("## `quick` on Levin's images", ("original_run", "quick", "quick_finished")),
+    ],
+)
+def test_the_other_tables_of_levin_are_the_csvs(heading, methods):
+    rows = table_rows("benchmarks/RESULTS.md", heading)
+    csv_rows = {(r["method"], r["image"].removesuffix("_img")): r for r in read_table("levin.csv")}
+    images = [image for method, image in csv_rows if method == methods[-1]]
+    assert images
+    for image in images:
+        shown = [figure for cell in rows[image] for figure in cell.split(" / ")]
+        measured = [
+            csv_rows[method, image][name] for method in methods for name in ("psnr", "ssim")
+        ]
+        assert agree(shown, [float(value) for value in measured]), image
+
+
 def known_figures():
     """Every average that a page may quote, as it is quoted."""
     rows = [*published.LEVIN, *published.LAI]

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from statistic.metrics import comp_upto_shift
 from tests.pictures import blurred, hook
+from tests.runs import checkpoint_in
 from utils.engine.deconvolution import deconvolve
 from utils.engine.methods import FAST, LEVIN, blind_methods
 from utils.engine.restore import Task, restore
@@ -75,10 +76,6 @@ def test_finish_is_refused_where_it_is_always_done(run_script, images, tmp_path)
     assert "--finish: --method fast always ends with it" in run.stderr
 
 
-class Interrupted(Exception):
-    pass
-
-
 @pytest.mark.parametrize("stage", range(4))
 def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
     blurry, _ = blurred(hook(5, 5), 64, 66)
@@ -90,21 +87,7 @@ def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
     task = Task(method, Restoration(blurry.astype(np.float32), (5, 5)))
     whole = restore(task, device="cpu")
 
-    stops, kept = 0, b""
-
-    def due() -> bool:
-        nonlocal stops
-        stops += 1
-        return True
-
-    def keep(checkpoint: bytes, record: dict) -> None:
-        nonlocal kept
-        kept = checkpoint
-        if record["stage"] == method[stage].name and record["steps"] >= 2:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        restore(task, device="cpu", checkpoint_due=due, on_checkpoint=keep)
+    kept = checkpoint_in(task, method[stage].name, steps=2)
     resumed = restore(task, device="cpu", checkpoint=kept)
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)

@@ -9,7 +9,13 @@ from tests.pictures import blurred, hook, picture, sharp_scene
 from utils.engine.collaborative import denoise
 from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve
-from utils.engine.estimate_kernel import estimate_kernel, list_scales
+from utils.engine.estimate_kernel import (
+    POLISH_ROUNDS,
+    REFINE_ROUNDS,
+    ROUNDS,
+    estimate_kernel,
+    list_scales,
+)
 from utils.engine.finish import finish
 from utils.engine.kernel_fit import (
     Observation,
@@ -99,7 +105,18 @@ def test_the_same_image_gives_the_same_kernel_and_steps_are_told(scene):
     )
     np.testing.assert_array_equal(again, first)
     done = [done for done, *_ in told]
-    assert done == sorted(done) and done[-1] == told[0][1] == told[-1][1]
+    assert len(done) == ROUNDS + REFINE_ROUNDS + POLISH_ROUNDS  # such a kernel has one scale
+    assert done[0] > 0 and (np.diff(done) > 0).all()
+    assert {total for _, total, _ in told} == {done[-1]}
+
+
+def test_a_coarse_round_is_told_as_less_work():
+    blurry, _ = blurred(hook(15, 15), 120, 130)
+    told: list[tuple[int, int, str]] = []
+    estimate_kernel(blurry, (15, 15), on_step=lambda *step: told.append(step))
+    done = [0, *(done for done, *_ in told)]
+    scales = np.diff(done)[: ROUNDS * len(list_scales((15, 15)))].reshape(-1, ROUNDS).mean(axis=1)
+    assert (np.diff(scales) > 0).all() and scales[0] < scales[-1] / 2
 
 
 @pytest.mark.parametrize(

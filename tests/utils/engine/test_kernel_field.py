@@ -8,6 +8,7 @@ import pytest
 from scipy.signal import correlate
 
 from tests.pictures import hook, line, psnr, sharp_scene
+from tests.runs import checkpoint_in
 from utils.engine import kernel_field
 from utils.engine.estimate_kernel import at_scales, list_scales
 from utils.engine.kernel_field import KernelField, estimate_field, keep_better
@@ -151,24 +152,11 @@ class GiveField(Stage):
         return replace(restoration, kernel_map=field, kernel_field=field)
 
 
-class Interrupted(Exception):
-    pass
-
-
 def test_a_restoration_with_a_field_is_resumed_to_the_same_bits(varying):
     known = Restoration(varying, (SIZE, SIZE), LINE, np.pad(varying, SIZE // 2, "edge"))
     task = Task((GiveField(), Deconvolve()), known)
     whole = restore(task, device="cpu")
-    kept = b""
-
-    def keep(checkpoint, record):
-        nonlocal kept
-        kept = checkpoint
-        if record["stage"] == "deconvolution":
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        restore(task, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
+    kept = checkpoint_in(task, "deconvolution")
     resumed = restore(task, device="cpu", checkpoint=kept)
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
     np.testing.assert_array_equal(resumed.kernel_field, whole.kernel_field)

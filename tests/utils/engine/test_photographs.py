@@ -6,6 +6,7 @@ from scipy.signal import correlate
 
 from statistic.metrics import comp_upto_shift
 from tests.pictures import blurred, hook, line, psnr, sharp_scene
+from tests.runs import checkpoint_in
 from utils.engine.deconvolution import deconvolve
 from utils.engine.kernel_size import Candidate, find_kernel_size, largest_kernel_size
 from utils.engine.methods import PHOTOGRAPH, find_size_first, look_in
@@ -187,10 +188,6 @@ def test_the_size_is_looked_for_in_the_window_that_was_given():
     assert find_size_first(PHOTOGRAPH)[0] == FindKernelSize(None)
 
 
-class Interrupted(Exception):
-    pass
-
-
 @pytest.mark.parametrize("stop", ["kernel size", "kernel estimate", "deconvolution"])
 def test_a_photograph_is_restored_and_resumed_to_the_same_bits(stop):
     blurry, truth = blurred(hook(7, 7), 100, 110)
@@ -209,17 +206,7 @@ def test_a_photograph_is_restored_and_resumed_to_the_same_bits(stop):
     red = (5 * whole.sharp_chroma[..., 0]).clip(0, 1)
     assert comp_upto_shift(red, truth)[0] > before + 2
 
-    kept = b""
-
-    def keep(checkpoint, record):
-        nonlocal kept
-        kept = checkpoint
-        if record["stage"] == stop:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        restore(task, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
-    resumed = restore(task, device="cpu", checkpoint=kept)
+    resumed = restore(task, device="cpu", checkpoint=checkpoint_in(task, stop))
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
     np.testing.assert_array_equal(resumed.sharp_chroma, whole.sharp_chroma)
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)

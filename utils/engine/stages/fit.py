@@ -156,7 +156,7 @@ class FitFromKernel(Fit):
         See `networks.fcn.KernelLogits`.
     largest : int
         The most pixels that an image may have. A fit takes a core some 1.5 ms a pixel, and what it
-        adds to the refinement, 0.4 dB on Levin's images, is not worth minutes.
+        adds to the refinement, 0.5 dB on Levin's images, is not worth minutes.
     noisiest : float
         The largest standard deviation of its noise, in [0, 1] units: Gx comes to fit the noise.
     """

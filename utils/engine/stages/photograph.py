@@ -30,7 +30,7 @@ SMALLEST_COMPARED = 300
 # same everywhere: with less, dark places rippled.
 KERNEL_ERROR = 0.007
 
-# A round of the refinement in the kernel estimate's progress.
+# What a round of the refinement takes, as the kernel estimate counts its work.
 REFINE_WORK = 50
 
 # The first picture has at most so many pixels.
