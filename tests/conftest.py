@@ -13,11 +13,14 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+import torch
 
 import utils.images.opencv  # noqa: F401  before any test imports cv2, which then has its limit
 
 # A shell's background jobs, and all that they start, ignore it; the tests that send it need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import needs_gpu
 from tests.networks.golden import set_golden_weights
 from utils.engine.blur import blur
 from utils.engine.deblur import State, choose_device, deblur, draw_start
@@ -59,7 +60,8 @@ def test_first_loss_is_the_originals(levin, original):
     assert result.losses[0] == pytest.approx(original["mse_losses"][0], rel=1e-5)
 
 
-def test_optimisation_follows_the_original_in_double_precision(levin, reference):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_optimisation_follows_the_original_in_double_precision(levin, reference, device):
     golden = json.loads((reference / "golden_trajectory.json").read_text())
     top, bottom, left, right = golden["crop_rows_cols"]
     crop = read_gray(levin / golden["image"])[top:bottom, left:right]
@@ -79,7 +81,7 @@ def test_optimisation_follows_the_original_in_double_precision(levin, reference)
         mse_iterations=golden["mse_for_the_first"],
         input_noise=0.0,
     )
-    losses = deblur(crop, size, recipe, device="cpu", start=start).losses
+    losses = deblur(crop, size, recipe, device=device, start=start).losses
     assert losses[:6] == pytest.approx(golden["losses_float64"][:6], rel=0, abs=1e-7)
     assert losses[:9] == pytest.approx(golden["losses_float64"][:9], rel=0, abs=1e-5)
 
