@@ -20,6 +20,7 @@ from networks.fcn import KernelLogits, KernelNetwork, KnownKernel
 from networks.skip import SkipNetwork, smallest_input
 from utils.engine.allocator import freed_memory_kept
 from utils.engine.blur import blur
+from utils.engine.graph import Graphed
 from utils.engine.losses import SimilarityTo, mse, total_variation
 from utils.engine.memory import can_keep
 from utils.engine.methods import LEVIN
@@ -247,34 +248,47 @@ def deblur(
         noise_generator.set_state(state.noise_state)
     else:
         noise_generator.manual_seed((state.seed + len(losses)) % 2**63)
-    adam = torch.optim.Adam([{"params": gx.parameters()}, {"params": gk.parameters()}], fused=True)
-    if state.adam:
-        adam.load_state_dict(state.adam)
-
-    unread: list[Tensor] = []
     on_cpu = target_device.type == "cpu"
+    groups = [{"params": gx.parameters()}, {"params": gk.parameters()}]
+    adam = torch.optim.Adam(groups, fused=True, capturable=not on_cpu)
+    if not on_cpu:
+        for group in adam.param_groups:
+            group["lr"] = torch.zeros((), device=target_device)
+    if state.adam:
+        adam.load_state_dict(adam.state_dict() | {"state": state.adam["state"]})
+    # Drawn in the authors' memory layout, whatever layout Gx uses.
+    noise = torch.empty_like(zx)
+
+    def step(uses_mse: bool) -> tuple[Tensor, Tensor, Tensor]:
+        noisy_zx = zx + recipe.input_noise * noise
+        with maps_in(precision, target_device):
+            x = fast_forward(gx, noisy_zx.contiguous(memory_format=torch.channels_last))
+        k = gk(zk)
+        reblurred = blur(x, k)
+        loss = mse(reblurred, y) if uses_mse else 1 - similarity(reblurred)
+        if recipe.tv_weight:
+            loss = loss + recipe.tv_weight * total_variation(x)
+
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        return x.detach(), k.detach(), loss.detach()
+
+    iterate = step if on_cpu else Graphed(step)
+    unread: list[Tensor] = []
     keep = on_cpu and can_keep(blurry.shape, kernel_size, recipe)
     with freed_memory_kept(keep), float32_products(precision):
         for iteration in range(len(losses), recipe.num_iter):
-            # Drawn in the authors' memory layout, whatever layout Gx uses.
-            noise = torch.empty_like(zx).normal_(generator=noise_generator)
-            noisy_zx = zx + recipe.input_noise * noise
-            with maps_in(precision, target_device):
-                x = fast_forward(gx, noisy_zx.contiguous(memory_format=torch.channels_last))
-            k = gk(zk)
-            reblurred = blur(x, k)
-            loss = mse(reblurred, y) if recipe.uses_mse(iteration) else 1 - similarity(reblurred)
-            if recipe.tv_weight:
-                loss = loss + recipe.tv_weight * total_variation(x)
-
-            adam.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            noise.normal_(generator=noise_generator)
             for group, lr in zip(adam.param_groups, recipe.learning_rates(iteration), strict=True):
-                group["lr"] = lr
-            adam.step()
+                if on_cpu:
+                    group["lr"] = lr
+                else:
+                    group["lr"].fill_(lr)
+            x, k, loss = iterate(recipe.uses_mse(iteration))
 
             done = iteration + 1
-            unread.append(loss.detach())
+            unread.append(loss.clone())
             saves = done % save_every == 0 or done == recipe.num_iter
             # Not after the last iteration, whose image could not be recomputed from the state.
             checkpoints = done < recipe.num_iter and checkpoint_due is not None and checkpoint_due()
@@ -287,7 +301,7 @@ def deblur(
                 if on_progress:
                     on_progress(done, losses[-1])
             if saves:
-                sharp, kernel = (image.detach()[0, 0].cpu().numpy() for image in (x, k))
+                sharp, kernel = (image[0, 0].cpu().numpy() for image in (x, k))
                 names = [recipe.loss_name(i) for i in range(done)]
                 restoration = Restoration(
                     blurry, kernel_size, kernel, sharp, gx, gk, list(losses), names
