@@ -238,8 +238,11 @@ def deblur(
     if len(losses) >= recipe.num_iter:
         raise ValueError(f"start has done {len(losses)} of {recipe.num_iter} iterations")
     zx, zk = state.zx.to(target_device), state.zk.to(target_device)
+    on_cpu = target_device.type == "cpu"
+    # Measured: in float32 cuDNN takes up to twice as long for maps that lie channels last.
+    layout = torch.channels_last if on_cpu else torch.contiguous_format
     gx = state.gx.to(target_device)
-    gx = gx.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    gx = gx.to(memory_format=layout)  # type: ignore[call-overload]
     gk = state.gk.to(target_device)
     y = torch.as_tensor(blurry, dtype=zx.dtype, device=target_device)[None, None]
     similarity = SimilarityTo(y)
@@ -248,7 +251,6 @@ def deblur(
         noise_generator.set_state(state.noise_state)
     else:
         noise_generator.manual_seed((state.seed + len(losses)) % 2**63)
-    on_cpu = target_device.type == "cpu"
     groups = [{"params": gx.parameters()}, {"params": gk.parameters()}]
     adam = torch.optim.Adam(groups, fused=True, capturable=not on_cpu)
     if not on_cpu:
@@ -262,7 +264,7 @@ def deblur(
     def step(uses_mse: bool) -> tuple[Tensor, Tensor, Tensor]:
         noisy_zx = zx + recipe.input_noise * noise
         with maps_in(precision, target_device):
-            x = fast_forward(gx, noisy_zx.contiguous(memory_format=torch.channels_last))
+            x = fast_forward(gx, noisy_zx.contiguous(memory_format=layout))
         k = gk(zk)
         reblurred = blur(x, k)
         loss = mse(reblurred, y) if uses_mse else 1 - similarity(reblurred)

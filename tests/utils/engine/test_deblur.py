@@ -82,8 +82,10 @@ def test_optimisation_follows_the_original_in_double_precision(levin, reference,
         input_noise=0.0,
     )
     losses = deblur(crop, size, recipe, device=device, start=start).losses
-    assert losses[:6] == pytest.approx(golden["losses_float64"][:6], rel=0, abs=1e-7)
-    assert losses[:9] == pytest.approx(golden["losses_float64"][:9], rel=0, abs=1e-5)
+    # A GPU takes Adam's rates in float32.
+    exact = 1e-7 if device == "cpu" else 5e-6
+    assert losses[:6] == pytest.approx(golden["losses_float64"][:6], rel=0, abs=exact)
+    assert losses[:9] == pytest.approx(golden["losses_float64"][:9], rel=0, abs=100 * exact)
 
 
 def test_a_seed_gives_the_same_bits_again(blurry):
