@@ -122,8 +122,19 @@ def test_the_results_by_image_are_the_csvs():
     [
         (
             "## The authors' recipe at full length",
-            ("blurry", "original_run", "default", "default_finished"),
+            (
+                "blurry",
+                "original_run",
+                "original_run_finished",
+                "default_gpu",
+                "default_gpu_finished",
+            ),
         ),
+        (
+            "How far two runs part",
+            ("default", "default_gpu", "default_gpu_seed1", "default_gpu_seed2"),
+        ),
+        ("### On a CPU", ("blurry", "original_run", "default", "default_finished")),
         ("## `quick` on Levin's images", ("original_run", "quick", "quick_finished")),
     ],
 )

@@ -276,7 +276,7 @@ def deblur(
         adam.step()
         return x.detach(), k.detach(), loss.detach()
 
-    iterate = step if on_cpu else Graphed(step)
+    iterate = step if on_cpu else Graphed(step, target_device)
     unread: list[Tensor] = []
     keep = on_cpu and can_keep(blurry.shape, kernel_size, recipe)
     with freed_memory_kept(keep), float32_products(precision):

@@ -1,5 +1,6 @@
 """Many launches of small GPU kernels as one: CUDA graphs."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -8,6 +9,12 @@ from torch import Tensor
 WARM_UP = 3  # calls, in which libraries choose their algorithms, and Adam makes its moments
 
 Step = Callable[[bool], tuple[Tensor, ...]]
+
+
+@functools.cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """A stream to record in: one for all fits, since cuBLAS keeps memory for every stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Graphed:
@@ -20,14 +27,16 @@ class Graphed:
     Parameters
     ----------
     step : callable
-        Takes whether the loss is the mean squared error, and returns tensors on the current CUDA
-        device. What else changes from one call to the next must lie in tensors that are changed in
-        place. It must not read a tensor's value on the CPU.
+        Takes whether the loss is the mean squared error, and returns tensors on the device. What
+        else changes from one call to the next must lie in tensors that are changed in place. It
+        must not read a tensor's value on the CPU.
+    device : torch.device
+        A CUDA device.
     """
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, device: torch.device) -> None:
         self.step = step
-        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.device = device
         self.kind: bool | None = None
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -38,24 +47,18 @@ class Graphed:
         if kind != self.kind:
             self.kind, self.calls, self.graph, self.results = kind, 0, None, ()
         self.calls += 1
-        if self.calls <= WARM_UP:
-            self.results = self._in_stream()
-            return self.results
-        if self.graph is None:
-            self.results = ()
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(
-                self.graph, stream=self.stream, capture_error_mode="thread_local"
-            ):
-                self.results = self.step(kind)
-        self.graph.replay()
+        with torch.cuda.device(self.device):
+            stream, current = side_stream(self.device), torch.cuda.current_stream()
+            if self.calls <= WARM_UP:
+                stream.wait_stream(current)
+                with torch.cuda.stream(stream):
+                    self.results = self.step(kind)
+                current.wait_stream(stream)
+                return self.results
+            if self.graph is None:
+                self.results = ()
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+                    self.results = self.step(kind)
+            self.graph.replay()
         return self.results
-
-    def _in_stream(self) -> tuple[Tensor, ...]:
-        assert self.kind is not None
-        current = torch.cuda.current_stream()
-        self.stream.wait_stream(current)
-        with torch.cuda.stream(self.stream):
-            results = self.step(self.kind)
-        current.wait_stream(self.stream)
-        return results

@@ -92,7 +92,7 @@ def stopped_after(blurry: np.ndarray, iterations: int, device: str) -> dict[str,
 def test_a_graph_does_what_single_launches_do(blurry, monkeypatch):
     """Beyond the change of the loss, after 60 iterations, and two of the rates."""
     graphed = deblur(blurry, (9, 7), TINY, device="cuda", start=double_start(blurry))
-    monkeypatch.setattr("utils.engine.deblur.Graphed", lambda step: step)
+    monkeypatch.setattr("utils.engine.deblur.Graphed", lambda step, device: step)
     single = deblur(blurry, (9, 7), TINY, device="cuda", start=double_start(blurry))
     assert graphed.losses == pytest.approx(single.losses, rel=1e-4)
     assert np.abs(graphed.image - single.image).max() < 1e-3
