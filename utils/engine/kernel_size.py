@@ -9,6 +9,7 @@ from scipy import fft, ndimage
 
 from utils.engine.estimate_kernel import (
     LARGEST_KERNEL,
+    Scaled,
     at_scales,
     coarse_to_fine,
     list_scales,
@@ -120,9 +121,7 @@ def find_kernel_size(
     at = at_scales(blurry, doubtful)
 
     def attempt(size: int) -> Candidate:
-        scales = [each for each in list_scales((size, size)) if max(each[1]) <= _OUTLINE]
-        kernel, _, _ = coarse_to_fine(at, scales, rounds=_ROUNDS, on_round=lambda _: None)
-        return Candidate(size, kernel, scales[-1][0])
+        return _outline_at(at, size, _OUTLINE)
 
     candidates: list[Candidate] = []
     with ThreadPoolExecutor(workers) as pool:
@@ -144,6 +143,32 @@ def find_kernel_size(
     ]
     likeliest = candidates[int(np.argmin(doubts))] if doubts else candidates[0]
     return likeliest.size, candidates, False
+
+
+def estimate_outline(
+    blurry: np.ndarray, size: int, most: int, *, doubtful: np.ndarray | None = None
+) -> Candidate:
+    """Estimate a kernel of a given size in outline.
+
+    Parameters
+    ----------
+    blurry : (H, W) float array
+        The blurry image in [0, 1], at least 64 pixels a side.
+    size : int
+        Side of its frame in pixels, odd.
+    most : int
+        The most pixels a side that the outline may have, but those of the coarsest scale at least.
+    doubtful : (H, W) bool array, optional
+        See `utils.engine.estimate_kernel.estimate_kernel`.
+    """
+    return _outline_at(at_scales(blurry, doubtful), size, most)
+
+
+def _outline_at(at: Scaled, size: int, most: int) -> Candidate:
+    scales = list_scales((size, size))
+    scales = [scale for scale in scales if max(scale[1]) <= most] or scales[:1]
+    kernel, _, _ = coarse_to_fine(at, scales, rounds=_ROUNDS, on_round=lambda _: None)
+    return Candidate(size, kernel, scales[-1][0])
 
 
 def largest_kernel_size(image_size: tuple[int, int]) -> int:

@@ -12,6 +12,7 @@ from utils.engine.kernel_size import Candidate, find_kernel_size, largest_kernel
 from utils.engine.methods import PHOTOGRAPH, find_size_first, look_in
 from utils.engine.restore import Task, restore
 from utils.engine.stage import UNKNOWN_SIZE, Restoration
+from utils.engine.stages import photograph
 from utils.engine.stages.photograph import Deconvolve, FindKernelSize, WindowKernel
 from utils.engine.tiles import count_tiles, interpolate, restore_tiles
 from utils.engine.windows import best_window
@@ -210,6 +211,27 @@ def test_a_photograph_is_restored_and_resumed_to_the_same_bits(stop):
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
     np.testing.assert_array_equal(resumed.sharp_chroma, whole.sharp_chroma)
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
+
+
+def test_a_large_photograph_is_shown_before_its_kernels_size_is_known(monkeypatch):
+    monkeypatch.setattr(photograph, "REGION", 150)
+    monkeypatch.setattr(photograph, "PREVIEW", 200 * 220 / 4)
+    blurry, truth = blurred(line(15, 15), 200, 220)
+    sizes, saved = [], []
+
+    class StopError(Exception):
+        pass
+
+    def save(found, records):
+        saved.append(found)
+        raise StopError
+
+    task = Task((FindKernelSize(),), Restoration(blurry, UNKNOWN_SIZE))
+    with pytest.raises(StopError):
+        restore(task, device="cpu", on_step=lambda *step: sizes.append(step), on_save=save)
+    assert sizes == []
+    before, after = (comp_upto_shift(image, truth)[0] for image in (blurry, saved[0].image))
+    assert after > before + 1
 
 
 def test_what_is_doubtful_is_noted(monkeypatch):

@@ -33,8 +33,10 @@ KERNEL_ERROR = 0.007
 # What a round of the refinement takes, as the kernel estimate counts its work.
 REFINE_WORK = 50
 
-# The first picture has at most so many pixels.
+# The first picture has at most so many pixels. That of a large image is made before the kernel's
+# size is known, with one of so many pixels a side.
 PREVIEW = 400_000
+FIRST_SIZE = 55
 
 Box = tuple[int, int, int, int]
 Levels = Sequence[float] | np.ndarray
@@ -107,9 +109,19 @@ class FindKernelSize(InWindow):
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         import torch
 
-        from utils.engine.kernel_size import SIZES, Candidate, find_kernel_size
+        from utils.engine.kernel_size import (
+            SIZES,
+            Candidate,
+            estimate_outline,
+            find_kernel_size,
+            largest_kernel_size,
+        )
 
         done = 0
+
+        def show(candidate: Candidate) -> None:
+            sized = replace(restoration, kernel_size=(candidate.size, candidate.size))
+            work.save(preview(sized, candidate.kernel, candidate.scale))
 
         def tell(candidate: Candidate) -> None:
             nonlocal done
@@ -117,9 +129,16 @@ class FindKernelSize(InWindow):
             work.step(done, len(SIZES), f"tried {candidate.size} x {candidate.size}")
 
         region = self.region(restoration.blurry)
+        blurry, doubtful = restoration.blurry[region], part_of(restoration.doubtful, region)
+        if restoration.blurry.size > REGION**2:
+            # The first picture shows no more of the kernel than its outline, to which a frame that
+            # is too large does little harm.
+            usual = min(FIRST_SIZE, largest_kernel_size(blurry.shape))
+            most = round(usual * preview_scale(restoration.blurry))
+            show(estimate_outline(blurry, usual, most, doubtful=doubtful))
         size, candidates, found = find_kernel_size(
-            restoration.blurry[region],
-            doubtful=part_of(restoration.doubtful, region),
+            blurry,
+            doubtful=doubtful,
             workers=torch.get_num_threads(),
             on_size=tell,
         )
@@ -130,13 +149,12 @@ class FindKernelSize(InWindow):
                 doubt=f"no size settled, and {size} is the likeliest; try others by --kernel_size"
             )
         best = min(candidates, key=lambda candidate: abs(candidate.size - size))
-        found_so_far = replace(
+        show(best)
+        return replace(
             restoration,
             kernel_size=(size, size),
             candidates=[(f"{each.size} x {each.size}", each.kernel) for each in candidates],
         )
-        work.save(preview(found_so_far, best.kernel, best.scale))
-        return found_so_far
 
 
 @dataclass(frozen=True)
@@ -395,13 +413,18 @@ def preview(restoration: Restoration, kernel: np.ndarray, scale: float) -> Resto
     from utils.engine.noise import estimate_residual
 
     blurry = restoration.blurry
-    smaller = min(scale, (PREVIEW / blurry.size) ** 0.5)
+    smaller = min(scale, preview_scale(blurry))
     kernel = centre(at_scale(kernel, smaller / scale))
     shrunk = shrink_image(blurry, smaller).astype(np.float32)
     weight = noise_weight(estimate_residual(blurry))
     restored = resample(deconvolve(shrunk, kernel, weight), blurry.shape, 1 / smaller)
     shown = replace(restoration, kernel=resample(kernel, restoration.kernel_size, 1 / smaller))
     return with_image(shown, restored)
+
+
+def preview_scale(blurry: np.ndarray) -> float:
+    """The scale of an image's first picture."""
+    return float(min(1, (PREVIEW / blurry.size) ** 0.5))
 
 
 def check_edges(window: np.ndarray) -> None:
