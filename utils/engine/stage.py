@@ -73,6 +73,11 @@ class Restoration:
     doubtful: np.ndarray | None = None
 
     @property
+    def has_blur(self) -> bool:
+        """Whether there is a kernel that is more than a point."""
+        return self.kernel is not None and bool(self.kernel.max() < 1)
+
+    @property
     def image(self) -> np.ndarray:
         """The restored image, (H, W): the middle of `sharp`, as the authors cut it out."""
         assert self.sharp is not None

@@ -58,6 +58,35 @@ def best_window(
     return slice(top, top + rows), slice(left, left + columns)
 
 
+def windows_beside(
+    image: np.ndarray, first: tuple[slice, slice], count: int, *, clipped: np.ndarray
+) -> list[tuple[slice, slice]]:
+    """Find the best windows of an image after a first one, each mostly apart from those before.
+
+    Parameters
+    ----------
+    image : (H, W) array
+        The blurry image in [0, 1].
+    first : (slice, slice)
+        Rows and columns of the first window, which gives the others their size.
+    count : int
+        The most windows to find. There are fewer if none is left that lies half apart.
+    clipped : (H, W) bool array
+        See `best_window`.
+    """
+    size = first[0].stop - first[0].start, first[1].stop - first[1].start
+    hidden, taken = clipped.copy(), np.zeros(image.shape, bool)
+    found: list[tuple[slice, slice]] = []
+    place = first
+    while len(found) < count:
+        hidden[place] = taken[place] = True
+        place = best_window(image, size, clipped=hidden)
+        if taken[place].mean() > 0.5:
+            break
+        found.append(place)
+    return found
+
+
 def _edges_of(image: np.ndarray, clipped: np.ndarray | None, step: int) -> np.ndarray:
     """The strength of edges in each direction, on a grid of every so many pixels."""
     if clipped is None:

@@ -3,18 +3,38 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
+
 from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
+
+NO_BLUR = np.ones((1, 1))
+
+Place = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
 class EstimateKernel(Stage):
-    """Estimate the kernel from coarse to fine, and deconvolve the image with it.
+    """Estimate the kernel from coarse to fine, and deconvolve the image with the likeliest.
 
-    See `utils.engine.estimate_kernel.estimate_kernel`.
+    A large image gives several kernels: one as a whole, and one for each of some windows. They
+    mostly agree. Where they do not, that is taken which explains the image's spectrum best; and if
+    none explains it better than no blur at all, the image stays as it is, and what the likeliest
+    kernel gives is written beside. See `utils.engine.estimate_kernel.estimate_kernel` and
+    `utils.engine.likelihood.spectral_misfits`.
+
+    Parameters
+    ----------
+    windows : int
+        How many windows give a kernel of their own, where there is room for them.
+    margin : float
+        What a window's kernel must be ahead of the whole image's, and no blur of any, in units of
+        the misfit.
     """
 
     name: ClassVar[str] = "kernel estimate"
+    windows: int = 2
+    margin: float = 0.02
 
     def check(self, restoration: Restoration) -> None:
         from utils.engine.estimate_kernel import check_arguments
@@ -29,18 +49,71 @@ class EstimateKernel(Stage):
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
         from utils.engine.deconvolution import deconvolve, noise_weight
-        from utils.engine.estimate_kernel import estimate_kernel
         from utils.engine.kernel_fit import CLIPPED
+        from utils.engine.likelihood import can_judge, spectral_misfits
         from utils.engine.noise import estimate_noise, estimate_residual
 
         blurry = restoration.blurry
-        work.note(noise=round(estimate_noise(blurry), 5))
-        kernel = estimate_kernel(
-            blurry, restoration.kernel_size, doubtful=restoration.doubtful, on_step=work.step
-        )
+        noise = estimate_noise(blurry)
+        work.note(noise=round(noise, 5))
+        kernels = self.estimate(restoration, work)
+        best, trusted = 0, True
+        if can_judge(blurry.shape, restoration.kernel_size):
+            *misfits, of_no_blur = spectral_misfits(blurry, [*kernels, NO_BLUR], noise)
+            work.note(ahead_of_no_blur=[round(of_no_blur - misfit, 3) for misfit in misfits])
+            if min(misfits) < misfits[0] - self.margin:
+                best = int(np.argmin(misfits))
+            trusted = misfits[best] < of_no_blur + self.margin
+        kernel = kernels[best]
         weight = noise_weight(estimate_residual(blurry))
         sharp = deconvolve(blurry, kernel, weight, clipped=blurry >= CLIPPED, full=True)
         sharp = sharp.clip(0, 1)
+        if not trusted:
+            work.note(
+                doubt="no kernel explains the image's spectrum better than no blur at all, so it "
+                "stays as it is; what the likeliest gives is beside it, NAME_doubtful.png"
+            )
+            restoration = replace(restoration, others={**restoration.others, "doubtful": sharp})
+            margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
+            kernel, sharp = np.pad(NO_BLUR, margins), np.pad(blurry, margins, "edge")
         found = replace(restoration, kernel=kernel, sharp=sharp)
         work.save(found)
         return found
+
+    def estimate(self, restoration: Restoration, work: Work) -> list[np.ndarray]:
+        """Estimate the kernel of the whole image, and of each window that there is room for."""
+        from utils.engine.estimate_kernel import estimate_kernel
+
+        blurry, doubtful = restoration.blurry, restoration.doubtful
+        whole: Place = (slice(None), slice(None))
+        places = [whole, *self.places(restoration)]
+        kernels = list(work.state["kernels"]) if work.state else []
+        before = 0
+        for number in range(len(kernels), len(places)):
+            place, ahead = places[number], len(places) - number
+
+            def tell(done: int, total: int, detail: str, ahead: int = ahead) -> None:
+                nonlocal before
+                start, end = before, before + total * ahead
+                work.step(start + done, end, detail, lambda: {"kernels": kernels})
+                if done == total:
+                    before += total
+
+            doubt = None if doubtful is None else doubtful[place]
+            kernels.append(
+                estimate_kernel(
+                    blurry[place], restoration.kernel_size, doubtful=doubt, on_step=tell
+                )
+            )
+        return kernels
+
+    def places(self, restoration: Restoration) -> list[Place]:
+        """The windows, apart from each other and from what decides on the whole image's kernel."""
+        from utils.engine.estimate_kernel import window_for
+        from utils.engine.kernel_fit import CLIPPED
+        from utils.engine.windows import windows_beside
+
+        blurry, doubtful = restoration.blurry, restoration.doubtful
+        clipped = blurry >= CLIPPED if doubtful is None else doubtful | (blurry >= CLIPPED)
+        first = window_for(blurry, restoration.kernel_size)
+        return windows_beside(blurry, first, self.windows, clipped=clipped)

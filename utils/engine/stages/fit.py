@@ -168,11 +168,14 @@ class FitFromKernel(Fit):
     noisiest: float = 0.015
 
     def check(self, restoration: Restoration) -> None:
-        if self.applies(restoration):
+        if self.suits(restoration.blurry):
             super().check(restoration)
 
     def applies(self, restoration: Restoration) -> bool:
-        blurry = restoration.blurry
+        return restoration.has_blur and self.suits(restoration.blurry)
+
+    def suits(self, blurry: np.ndarray) -> bool:
+        """Whether an image is small and clean enough."""
         return blurry.size <= self.largest and estimate_noise(blurry) <= self.noisiest
 
     def bytes_needed(

@@ -28,6 +28,9 @@ class Refine(Stage):
     highest: float = 20 / 255
     lowest: float = 3.5
 
+    def applies(self, restoration: Restoration) -> bool:
+        return restoration.has_blur
+
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
     ) -> int:
