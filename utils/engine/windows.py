@@ -14,6 +14,9 @@ _FLAT = 0.004
 
 _DIRECTIONS = 4
 
+# The largest share of a further window that may lie in those before.
+_MOST_TAKEN = 0.75
+
 
 def best_window(
     image: np.ndarray, size: tuple[int, int], *, clipped: np.ndarray | None = None
@@ -61,7 +64,7 @@ def best_window(
 def windows_beside(
     image: np.ndarray, first: tuple[slice, slice], count: int, *, clipped: np.ndarray
 ) -> list[tuple[slice, slice]]:
-    """Find the best windows of an image after a first one, each mostly apart from those before.
+    """Find the best windows of an image after a first one, each partly apart from those before.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ def windows_beside(
     first : (slice, slice)
         Rows and columns of the first window, which gives the others their size.
     count : int
-        The most windows to find. There are fewer if none is left that lies half apart.
+        The most windows to find. There are fewer if none is left of which a quarter lies apart.
     clipped : (H, W) bool array
         See `best_window`.
     """
@@ -81,7 +84,7 @@ def windows_beside(
     while len(found) < count:
         hidden[place] = taken[place] = True
         place = best_window(image, size, clipped=hidden)
-        if taken[place].mean() > 0.5:
+        if taken[place].mean() > _MOST_TAKEN:
             break
         found.append(place)
     return found
