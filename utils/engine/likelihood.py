@@ -21,8 +21,10 @@ FREQUENCIES = 0.01, 0.25
 _DEGREE = 2
 _HARMONICS = 2
 
-# Even images without noise are rounded to 8 bits.
+# Even images without noise are rounded to 8 bits. Compression and demosaicking leave more than the
+# noise that is estimated at the finest scale: the power of what is there may be so many times it.
 _LEAST_NOISE = 0.002
+_MORE_NOISE = 4.0
 
 
 def can_judge(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> bool:
@@ -38,9 +40,10 @@ def spectral_misfits(
 
     The spectrum of the blurry image is that of the kernel times that of the sharp image, plus that
     of white noise. Of the sharp image's it is assumed that it is a quadratic in logarithms, times a
-    smooth function of the direction. These seven numbers are fitted for each kernel, by the
-    likelihood of independent exponential values (Whittle's). Tapers blur the spectra of the
-    segments, which is accounted for: else the zeros of a large kernel's would look filled.
+    smooth function of the direction. These seven numbers and the noise, within bounds, are fitted
+    for each kernel, by the likelihood of independent exponential values (Whittle's). Tapers blur
+    the spectra of the segments, which is accounted for: else the zeros of a large kernel's would
+    look filled.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ def spectral_misfits(
     kernels : sequence of (kh, kw) array
         Non-negative, sum 1. A single pixel stands for no blur at all.
     noise : float
-        Standard deviation of the noise, in [0, 1] units.
+        Standard deviation of the noise at least, in [0, 1] units.
 
     Returns
     -------
@@ -80,18 +83,25 @@ def spectral_misfits(
 
 
 def _misfit(power: np.ndarray, transfer: np.ndarray, basis: np.ndarray, floor: float) -> float:
-    """The least mean of ``log(s) + power / s`` over ``s = transfer * exp(c basis) + floor``."""
+    """The least mean of ``log(s) + power / s`` over ``s = transfer * exp(c basis) + n floor``."""
 
-    def mean_and_gradient(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
-        blurred = transfer * np.exp(np.clip(coefficients @ basis, -40, 20))
-        expected = blurred + floor
+    def mean_and_gradient(unknown: np.ndarray) -> tuple[float, np.ndarray]:
+        blurred = transfer * np.exp(np.clip(unknown[:-1] @ basis, -40, 20))
+        noise = floor * np.exp(unknown[-1])
+        expected = blurred + noise
         ratio = power / expected
-        mean = float(np.mean(np.log(expected) + ratio))
-        return mean, basis @ ((1 - ratio) / expected * blurred) / power.size
+        slope = (1 - ratio) / expected
+        gradient = np.append(basis @ (slope * blurred) / power.size, np.mean(slope * noise))
+        return float(np.mean(np.log(expected) + ratio)), gradient
 
-    start = basis @ np.log(np.maximum(power / (transfer + 1e-3), 1e-9))
+    coefficients = basis @ np.log(np.maximum(power / (transfer + 1e-3), 1e-9))
     found = optimize.minimize(
-        mean_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}
+        mean_and_gradient,
+        np.append(coefficients, 0.0),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(None, None)] * len(basis) + [(0, np.log(_MORE_NOISE))],
+        options={"maxiter": 300},
     )
     return float(found.fun)
 
