@@ -28,7 +28,8 @@ class EstimateKernel(Stage):
     windows : int
         How many windows give a kernel of their own, where there is room for them.
     margin : float
-        What a window's kernel must be ahead of the whole image's, in units of the misfit.
+        What a window's kernel must be ahead of the whole image's, and any of no blur, in units of
+        the misfit.
     """
 
     name: ClassVar[str] = "kernel estimate"
@@ -62,7 +63,7 @@ class EstimateKernel(Stage):
             work.note(ahead_of_no_blur=[round(of_no_blur - misfit, 3) for misfit in misfits])
             if min(misfits) < misfits[0] - self.margin:
                 best = int(np.argmin(misfits))
-            trusted = misfits[best] < of_no_blur
+            trusted = misfits[best] < of_no_blur - self.margin
         kernel = kernels[best]
         weight = noise_weight(estimate_residual(blurry))
         sharp = deconvolve(blurry, kernel, weight, clipped=blurry >= CLIPPED, full=True)
