@@ -128,7 +128,7 @@ def test_a_stage_that_explains_the_image_worse_is_left_out(stage, monkeypatch):
     def spoil(*arguments, **options):
         return np.zeros(sharp.shape), kernel
 
-    # In this order: the first line imports what would else take the second's for the original.
+    # Patching finish imports it, and it binds refine's function, so it comes first.
     monkeypatch.setattr("utils.engine.finish.restore_by_levels", spoil)
     monkeypatch.setattr("utils.engine.refine.restore_by_levels", spoil)
     before = Restoration(blurry, kernel.shape, kernel=kernel, sharp=sharp)

@@ -20,8 +20,8 @@ def side_stream(device: torch.device) -> torch.cuda.Stream:
 class Graphed:
     """A step of an optimisation that a GPU repeats without the CPU.
 
-    An iteration of Gx is several hundred kernels, each of which a GPU finishes sooner than a CPU
-    launches the next. So after a few ordinary calls the step is recorded as a graph, which takes
+    An iteration is some thousand kernels, each of which a GPU finishes sooner than a CPU launches
+    the next. So after a few ordinary calls the step is recorded as a graph, which takes
     one launch.
 
     Parameters

@@ -22,7 +22,7 @@ _DEGREE = 2
 _HARMONICS = 2
 
 # Even images without noise are rounded to 8 bits. Compression and demosaicking leave more than the
-# noise that is estimated at the finest scale: the power of what is there may be so many times it.
+# noise that is estimated at the finest scale: its power may be up to so many times the estimate.
 _LEAST_NOISE = 0.002
 _MORE_NOISE = 4.0
 
@@ -52,13 +52,14 @@ def spectral_misfits(
     kernels : sequence of (kh, kw) array
         Non-negative, sum 1. A single pixel stands for no blur at all.
     noise : float
-        Standard deviation of the noise at least, in [0, 1] units.
+        Lower bound of the noise's standard deviation, in [0, 1] units.
 
     Returns
     -------
     list of float
         For each kernel the negative logarithm of the likelihood, per frequency. Differences count:
-        the right kernel is mostly 0.1 to 0.4 below no blur, a wrong one above it.
+        the right kernel of a shaken camera is mostly 0.1 to 0.4 below no blur, a wrong one above
+        it. A small or smooth kernel, such as a Gaussian, is hardly told from no blur.
 
     References
     ----------
@@ -107,7 +108,7 @@ def _misfit(power: np.ndarray, transfer: np.ndarray, basis: np.ndarray, floor: f
 
 
 def _power_spectrum(image: np.ndarray, side: int) -> np.ndarray:
-    """The power spectrum of an image, averaged over tapered segments that overlap by half or so."""
+    """The power spectrum of an image, averaged over tapered segments that overlap."""
     taper = np.hanning(side)[:, None] * np.hanning(side)
     taper /= np.sqrt(np.sum(taper**2))
     powers = []

@@ -17,6 +17,9 @@ _DIRECTIONS = 4
 # The largest share of a further window that may lie in those before.
 _MOST_TAKEN = 0.75
 
+# What it must have of the first one's edges.
+_FEWEST_EDGES = 0.1
+
 
 def best_window(
     image: np.ndarray, size: tuple[int, int], *, clipped: np.ndarray | None = None
@@ -46,10 +49,15 @@ def best_window(
     Xu, Jia: Two-phase kernel estimation for robust motion deblurring. ECCV 2010 (the measure of
     texture).
     """
+    return _best_window(image, size, clipped)[0]
+
+
+def _best_window(
+    image: np.ndarray, size: tuple[int, int], clipped: np.ndarray | None
+) -> tuple[tuple[slice, slice], float]:
+    """The best window, and how much it tells."""
     height, width = image.shape
     rows, columns = (min(side, extent) for side, extent in zip(size, image.shape, strict=True))
-    if (rows, columns) == (height, width):
-        return slice(0, height), slice(0, width)
     step = -(-max(height, width) // _SEARCHED)
     score = _edges_of(image, clipped, step)
     # Positions on the coarse grid, at which the window ends inside the image.
@@ -58,7 +66,7 @@ def best_window(
     least = np.exp(np.mean(np.log(sums + 1e-9 * sums.max() + 1e-12), axis=0))
     row, column = np.unravel_index(np.argmax(least), least.shape)
     top, left = min(int(row) * step, height - rows), min(int(column) * step, width - columns)
-    return slice(top, top + rows), slice(left, left + columns)
+    return (slice(top, top + rows), slice(left, left + columns)), float(least[row, column])
 
 
 def windows_beside(
@@ -73,18 +81,20 @@ def windows_beside(
     first : (slice, slice)
         Rows and columns of the first window, which gives the others their size.
     count : int
-        The most windows to find. There are fewer if none is left of which a quarter lies apart.
+        The most windows to find. There are fewer if none is left of which a quarter lies apart, or
+        that has a tenth of the first one's edges.
     clipped : (H, W) bool array
         See `best_window`.
     """
     size = first[0].stop - first[0].start, first[1].stop - first[1].start
+    _, most = _best_window(image, size, clipped)
     hidden, taken = clipped.copy(), np.zeros(image.shape, bool)
     found: list[tuple[slice, slice]] = []
     place = first
     while len(found) < count:
         hidden[place] = taken[place] = True
-        place = best_window(image, size, clipped=hidden)
-        if taken[place].mean() > _MOST_TAKEN:
+        place, score = _best_window(image, size, hidden)
+        if taken[place].mean() > _MOST_TAKEN or score < _FEWEST_EDGES * most:
             break
         found.append(place)
     return found

@@ -1,6 +1,7 @@
 """CUDA against the CPU: numbers, resume, memory. Skipped where there is no GPU."""
 
 import copy
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -39,11 +40,11 @@ def blurry() -> np.ndarray:
 
 def test_float32_is_the_cpus(levin):
     image = read_gray(levin / "im1_kernel5_img.png")
-    recipe = replace(LEVIN, num_iter=3, input_noise=0.0)
+    recipe = replace(LEVIN, num_iter=6, input_noise=0.0)  # the last three as a graph
     on_cpu, on_cuda = (deblur(image, (11, 11), recipe, device=name) for name in ("cpu", "cuda"))
     assert on_cuda.losses[0] == pytest.approx(on_cpu.losses[0], rel=1e-5)
     # Adam's first step has the size of its rate even where a gradient is hardly more than rounding.
-    assert on_cuda.losses == pytest.approx(on_cpu.losses, rel=0.02)
+    assert on_cuda.losses == pytest.approx(on_cpu.losses, rel=0.05)
     assert np.abs(on_cuda.kernel - on_cpu.kernel).max() < 1e-4
 
 
@@ -117,13 +118,14 @@ def test_a_resumed_fit_goes_on_with_the_same_noise(blurry, stop):
 
 
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])
-def test_a_fit_goes_on_on_another_device(blurry, first, then):
+def test_a_fit_goes_on_on_another_device(blurry, first, then, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.TINY", replace(TINY, input_noise=0.0))
+    whole = deblur(blurry, (9, 7), TINY, device=first, start=double_start(blurry)).losses
     start = double_start(blurry)
     start.load(stopped_after(blurry, 55, first))
-    resumed = deblur(blurry, (9, 7), TINY, device=then, start=start)
-    assert len(resumed.losses) == TINY.num_iter
-    # Each kind of device draws its own noise.
-    assert np.mean(resumed.losses[55:60]) == pytest.approx(np.mean(resumed.losses[50:55]), rel=0.3)
+    assert deblur(blurry, (9, 7), TINY, device=then, start=start).losses == pytest.approx(
+        whole, rel=1e-3
+    )
 
 
 def test_fast_restores_as_on_the_cpu():
@@ -140,8 +142,9 @@ def test_fast_restores_as_on_the_cpu():
     assert on_cuda == pytest.approx(on_cpu, abs=1)
 
 
-def test_an_image_that_does_not_fit_is_named_and_frees_its_memory(blurry):
-    free = torch.cuda.mem_get_info()[0]
+def test_an_image_that_does_not_fit_frees_its_memory(blurry):
+    deblur(blurry, (9, 7), replace(TINY, num_iter=5), device="cuda")
+    used = torch.cuda.memory_allocated()
     torch.cuda.set_per_process_memory_fraction(1e9 / torch.cuda.mem_get_info()[1])
     try:
         large = np.random.default_rng(0).random((2000, 2000))
@@ -149,6 +152,5 @@ def test_an_image_that_does_not_fit_is_named_and_frees_its_memory(blurry):
             deblur(large, (31, 31), replace(LEVIN, num_iter=1), device="cuda")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    torch.cuda.empty_cache()
-    assert torch.cuda.mem_get_info()[0] > free - 1e9
-    deblur(blurry, (9, 7), replace(TINY, num_iter=1), device="cuda")
+    gc.collect()
+    assert torch.cuda.memory_allocated() < used + 1e8

@@ -1,7 +1,5 @@
 """The judge of kernels that needs no truth, and the stage that asks it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.ndimage import shift
@@ -148,4 +146,53 @@ def test_kernels_are_not_estimated_again_after_an_interruption(monkeypatch, imag
     resumed, _ = run(task, checkpoint=checkpoint)
     assert len(asked) == 2
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
-    assert replace(resumed, sharp=None).kernel_size == (15, 15)
+    np.testing.assert_array_equal(resumed.kernel, whole.kernel)
+
+
+def give_misfits(monkeypatch, *misfits):
+    monkeypatch.setattr(likelihood, "spectral_misfits", lambda *arguments: list(misfits))
+
+
+@pytest.mark.parametrize(
+    ("misfits", "taken", "doubt"),
+    [
+        ((-0.30, -0.31, -0.31, 0.0), 0, None),
+        ((-0.30, -0.31, -0.33, 0.0), 2, None),
+        ((-0.03, -0.04, 0.10, 0.0), 0, "hardly better"),
+        ((0.005, -0.01, 0.10, 0.0), 1, "hardly better"),
+        ((0.005, 0.004, 0.10, 0.0), None, "stays as it is"),
+    ],
+)
+def test_the_kernel_that_is_clearly_ahead_is_taken(monkeypatch, image, misfits, taken, doubt):
+    kernels = [np.pad(hook(9, 9), 3), np.pad(line(9, 9), 3), np.pad(line(9, 9).T, 3)]
+    given = iter(kernels)
+
+    def give(blurry, kernel_size, *, doubtful=None, on_step=None):
+        on_step(1, 1, "given")
+        return next(given)
+
+    monkeypatch.setattr(estimate_kernel, "estimate_kernel", give)
+    give_misfits(monkeypatch, *misfits)
+    found, record = run(Task((EstimateKernel(),), Restoration(image, (15, 15))))
+    if taken is None:
+        assert not found.has_blur
+    else:
+        np.testing.assert_array_equal(found.kernel, kernels[taken])
+    assert doubt in record["doubt"] if doubt else "doubt" not in record
+
+
+def test_nothing_is_refused_where_much_is_clipped(monkeypatch, image):
+    """No kernel explains highlights that are cut off."""
+    wrong = np.full((15, 15), 1 / 225)
+    give_kernels(monkeypatch, wrong, wrong)
+    bright = (1.6 * image).clip(0, 1)
+    assert (bright == 1).mean() > 0.05
+    found, record = run(Task((EstimateKernel(),), Restoration(bright, (15, 15))))
+    assert found.has_blur and "hardly better" in record["doubt"]
+
+
+def test_a_kernel_that_collapsed_is_said(monkeypatch, image):
+    point = np.pad(np.ones((1, 1)), 7)
+    give_kernels(monkeypatch, point, point)
+    _, record = run(Task((EstimateKernel(),), Restoration(image[:150, :160], (15, 15))))
+    assert "collapsed to a point" in record["doubt"]

@@ -15,7 +15,7 @@ from utils.engine.stage import UNKNOWN_SIZE, Restoration
 from utils.engine.stages import photograph
 from utils.engine.stages.photograph import Deconvolve, FindKernelSize, WindowKernel
 from utils.engine.tiles import count_tiles, interpolate, restore_tiles
-from utils.engine.windows import best_window
+from utils.engine.windows import best_window, windows_beside
 from utils.errors import DataError
 from utils.images.colors import FULL_RANGE
 from utils.images.opencv import cv2
@@ -41,6 +41,21 @@ def test_the_best_window_avoids_highlights_and_fine_texture():
     image = np.hstack([highlights, 0.2 + 0.5 * scene, 0.3 + 0.4 * texture])
     _, columns = best_window(image, (100, 100))
     assert 100 <= columns.start <= 160
+
+
+def test_windows_beside_the_first_have_edges_and_lie_apart():
+    image = np.full((120, 500), 0.5)
+    image[:, 260:] = 0.3 + 0.4 * sharp_scene(120, 240)
+    none = np.zeros(image.shape, bool)
+    first = best_window(image, (100, 100))
+    found = windows_beside(image, first, 3, clipped=none)
+    starts = [place[1].start for place in [first, *found]]
+    assert len(found) in (1, 2) and min(starts) > 200
+    assert np.diff(sorted(starts)).min() >= 25
+    assert (
+        windows_beside(image[:, 260:360], (slice(0, 120), slice(0, 100)), 3, clipped=none[:, :100])
+        == []
+    )
 
 
 @pytest.mark.parametrize("shape", [(80, 90), (3001, 1999)])

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.pictures import picture, put
 from tests.runs import options, results_of
 from utils.engine.checkpoint import CheckpointError, pack_checkpoint, unpack_checkpoint
-from utils.engine.deblur import deblur
+from utils.engine.deblur import deblur, draw_start
 from utils.engine.methods import LEVIN, NONBLIND
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration, Stage
@@ -80,6 +80,27 @@ def test_resumed_at_any_iteration_it_ends_with_the_same_bits(blurry, uninterrupt
     for stop in stops:
         checkpoint = checkpoint_at(task, "joint fit", stop, checkpoint)
     assert_same_bits(restore(task, device="cpu", checkpoint=checkpoint), uninterrupted)
+
+
+def test_where_adams_moments_lie_in_memory_does_not_matter(blurry, uninterrupted):
+    """On CUDA the weights lie channels first, and so do the moments in its checkpoints."""
+    packed = {}
+
+    def keep(state):
+        packed.update(state.pack())
+        raise StopError
+
+    with pytest.raises(StopError):
+        deblur(blurry, (5, 3), TINY, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
+    moments = [name for each in packed["adam"]["state"].values() for name in each.items()]
+    moved = [tensor for _, tensor in moments if tensor.dim() == 4 and not tensor.is_contiguous()]
+    assert moved
+    for each in packed["adam"]["state"].values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            each[name] = torch.empty(each[name].shape).copy_(each[name])
+    start = draw_start(blurry.shape, (5, 3), TINY)
+    start.load(packed)
+    assert deblur(blurry, (5, 3), TINY, device="cpu", start=start).losses == uninterrupted.losses
 
 
 @pytest.mark.parametrize("stop", [0, 2])
