@@ -125,7 +125,7 @@ def test_an_image_of_which_no_kernel_can_be_trusted_stays_as_it_is(monkeypatch, 
     np.testing.assert_array_equal(found.registered_image, image)
     assert found.kernel.shape == (15, 15) and found.kernel[7, 7] == 1 and not found.has_blur
     assert np.abs(found.others["doubtful"][7:-7, 7:-7] - image).max() > 0.1
-    assert "stays as it is" in record["doubt"] and "NAME_doubtful.png" in record["doubt"]
+    assert "stays as it is" in record["doubt"] and "_doubtful.png" in record["doubt"]
 
 
 def test_a_small_images_kernel_is_not_judged(monkeypatch, image):

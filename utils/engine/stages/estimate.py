@@ -16,7 +16,7 @@ HARDLY_LIKELIER = (
 )
 REFUSED = (
     "no blur at all explains the image's spectrum better than any kernel found, so the image stays "
-    "as it is; what the likeliest kernel gives is beside it, NAME_doubtful.png"
+    "as it is; the file beside it that ends in _doubtful.png is what the likeliest kernel gives"
 )
 COLLAPSED = "the kernel has collapsed to a point: no blur was found; try another --kernel_size"
 
