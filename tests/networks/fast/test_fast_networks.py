@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -274,14 +275,19 @@ def test_whole_network_in_float32(size):
 
 @torch.no_grad()
 def test_whole_network_in_bfloat16():
-    torch.manual_seed(0)
-    plain, fast = plain_and_fast(16)
-    zx = torch.rand(1, 8, 47, 62)
-    exact = plain(zx)
-    with torch.autocast("cpu", torch.bfloat16):
-        image = fast_forward(fast, zx)
-    assert image.dtype == torch.float32
-    assert 0 < (image - exact).norm() < 0.05 * exact.norm()
+    """As exact as the plain network in bfloat16; how exact that is depends on the weights."""
+    errors = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        plain, fast = plain_and_fast(16)
+        zx = torch.rand(1, 8, 47, 62)
+        exact = plain(zx)
+        with torch.autocast("cpu", torch.bfloat16):
+            images = fast_forward(fast, zx), plain(zx)
+        assert images[0].dtype == torch.float32
+        errors.append([float((image - exact).norm() / exact.norm()) for image in images])
+    of_fast, of_plain = np.median(errors, axis=0)
+    assert 0 < of_fast < 2 * of_plain < 0.05
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
