@@ -49,6 +49,9 @@ def best_window(
     Xu, Jia: Two-phase kernel estimation for robust motion deblurring. ECCV 2010 (the measure of
     texture).
     """
+    height, width = image.shape
+    if size[0] >= height and size[1] >= width:
+        return slice(0, height), slice(0, width)
     return _best_window(image, size, clipped)[0]
 
 
@@ -87,6 +90,8 @@ def windows_beside(
         See `best_window`.
     """
     size = first[0].stop - first[0].start, first[1].stop - first[1].start
+    if size == image.shape:
+        return []
     _, most = _best_window(image, size, clipped)
     hidden, taken = clipped.copy(), np.zeros(image.shape, bool)
     found: list[tuple[slice, slice]] = []
