@@ -24,7 +24,7 @@ RESULTS_ROWS = {
     "the same, finished": "original_run_finished",
     "`fast`": "fast",
     "our deconvolution with the known kernel": "known_kernel",
-    "`default`, the authors' recipe ([on a GPU](#the-authors-recipe-at-full-length))": "default_gpu",
+    "`default` ([on a GPU](#the-authors-recipe-at-full-length))": "default_gpu",
     "`default`, finished": "default_gpu_finished",
     "`quick` ([on a GPU](#quick-on-levins-images))": "quick_gpu",
     "`quick`, finished": "quick_gpu_finished",
@@ -135,7 +135,10 @@ def test_the_results_by_image_are_the_csvs():
         ("How far two runs part", SEEDS),
         ("How far two runs part", [f"{method}_finished" for method in SEEDS]),
         ("### On a CPU", ("blurry", "original_run", "default", "default_finished")),
-        ("## `quick` on Levin's images", ("original_run", "quick_gpu", "quick_gpu_finished", "fast")),
+        (
+            "## `quick` on Levin's images",
+            ("original_run", "quick_gpu", "quick_gpu_finished", "fast"),
+        ),
     ],
 )
 def test_the_other_tables_of_levin_are_the_csvs(heading, methods):

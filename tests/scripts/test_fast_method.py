@@ -15,7 +15,9 @@ from utils.engine.deconvolution import deconvolve
 from utils.engine.methods import FAST, LEVIN, blind_methods
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration, Work
+from utils.engine.stages.finish import Finish
 from utils.engine.stages.fit import FitFromKernel
+from utils.engine.stages.refine import Refine
 from utils.images.reading import read_gray, read_kernel
 
 SCRIPT = "selfdeblur_levin.py"
@@ -48,7 +50,7 @@ def test_fast_writes_the_finished_image_and_that_of_gx(run_script, images, tmp_p
     assert read_kernel(results / f"{NAME}_k.png").shape == (11, 11)
     record = json.loads((results / f"{NAME}.json").read_text())
     stages = [stage["stage"] for stage in record["stages"]]
-    assert stages == ["kernel estimate", "refinement", "joint fit", "finish"]
+    assert stages == ["kernel estimate", "kernel check", "refinement", "joint fit", "finish"]
     assert all(stage["steps"] == stage["total"] > 0 for stage in record["stages"])
 
 
@@ -76,8 +78,8 @@ def test_finish_is_refused_where_it_is_always_done(run_script, images, tmp_path)
     assert "--finish: --method fast always ends with it" in run.stderr
 
 
-@pytest.mark.parametrize("stage", range(4))
-def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
+@pytest.mark.parametrize("name", ["kernel estimate", "refinement", "joint fit", "finish"])
+def test_fast_is_resumed_in_any_stage_to_the_same_bits(name):
     blurry, _ = blurred(hook(5, 5), 64, 66)
     recipe = replace(FAST, num_iter=4, channels=8, top_channels=4)
     method = tuple(
@@ -87,7 +89,7 @@ def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
     task = Task(method, Restoration(blurry.astype(np.float32), (5, 5)))
     whole = restore(task, device="cpu")
 
-    kept = checkpoint_in(task, method[stage].name, steps=2)
+    kept = checkpoint_in(task, name, steps=2)
     resumed = restore(task, device="cpu", checkpoint=kept)
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
@@ -97,7 +99,7 @@ def test_fast_is_resumed_in_any_stage_to_the_same_bits(stage):
 
 def test_the_fit_starts_from_the_smoothed_kernel():
     blurry, _ = blurred(hook(9, 9), 64, 66)
-    fit = blind_methods(LEVIN)["fast"][2]
+    (fit,) = (stage for stage in blind_methods(LEVIN)["fast"] if isinstance(stage, FitFromKernel))
     state = fit.start(Restoration(blurry.astype(np.float32), (9, 9), hook(9, 9)), seed=0)
     start = state.gk(state.zk).detach().numpy()[0, 0]
     expected = gaussian_filter(hook(9, 9), fit.smooth)
@@ -106,20 +108,20 @@ def test_the_fit_starts_from_the_smoothed_kernel():
 
 
 def test_a_noisy_image_goes_without_the_fit():
-    fit = blind_methods(LEVIN)["fast"][2]
+    (fit,) = (stage for stage in blind_methods(LEVIN)["fast"] if isinstance(stage, FitFromKernel))
     blurry, _ = blurred(hook(5, 5), noise=0.01)
     noisier, _ = blurred(hook(5, 5), noise=0.02)
     assert fit.suits(blurry) and not fit.suits(noisier)
 
 
 def test_a_large_image_goes_without_the_fit():
-    fit = blind_methods(LEVIN)["fast"][2]
+    (fit,) = (stage for stage in blind_methods(LEVIN)["fast"] if isinstance(stage, FitFromKernel))
     small, large = (np.zeros(size) for size in ((255, 255), (700, 1024)))
     assert fit.suits(small) and not fit.suits(large)
     assert fit.bytes_needed((700, 1024), (9, 9)) == 0 < fit.bytes_needed((255, 255), (9, 9))
 
 
-@pytest.mark.parametrize("stage", [1, 3])
+@pytest.mark.parametrize("stage", [Refine(), Finish()])
 def test_a_stage_that_explains_the_image_worse_is_left_out(stage, monkeypatch):
     blurry, _ = blurred(hook(5, 5), 64, 66)
     kernel = hook(5, 5)
@@ -138,6 +140,6 @@ def test_a_stage_that_explains_the_image_worse_is_left_out(stage, monkeypatch):
         save=lambda found: None, checkpoint_due=lambda: False, keep=lambda state: None,
         note=notes.update,
     )  # fmt: skip
-    after = blind_methods(LEVIN)["fast"][stage].run(before, work)
+    after = stage.run(before, work)
     np.testing.assert_array_equal(after.sharp, sharp)
     assert "kept" in notes

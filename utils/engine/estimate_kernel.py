@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -27,18 +28,12 @@ from utils.engine.windows import best_window
 COARSEST = 5
 FACTOR = 2**0.5
 
-# Flattening rounds a scale. The data's weight grows geometrically over them: first only the
-# strongest edges can stand, later finer ones too.
-ROUNDS = 20
-FLATTEN_WEIGHT = 500.0, 8000.0
-# The last scale knows its kernel. Begun as the others, it lost a right one of 75 pixels where the
-# few strongest edges did not show it.
-LAST_FLATTEN_WEIGHT = 2000.0, 8000.0
+ROUNDS = 20  # of the two steps, a scale
 FLATTEN_STEPS = 30
-STRONGEST = 0.2
 
 # Refinement at full size, first by posterior mean and sample, then on sharp gradients.
 REFINE_ROUNDS = 20
+REFINE_FLATTEN_WEIGHT = 8000.0
 SOLVER_STEPS = 20
 PRIOR_WEIGHT = 4.0
 DATA_NOISE = 0.01
@@ -62,10 +57,42 @@ SMALLEST_IMAGE = 64
 SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
 
 
+@dataclass(frozen=True)
+class EdgeSelection:
+    """Which edges of the flattened image show the kernel, from coarse to fine.
+
+    Parameters
+    ----------
+    weights : (float, float)
+        The data's weight in the first round of a scale and in the last, between which it grows
+        geometrically: first only the strongest edges can stand, later finer ones too.
+    last_weights : (float, float)
+        The same at full size, where the kernel is known. Begun as the others, it lost a right one
+        of 75 pixels where the few strongest edges did not show it.
+    strongest : float
+        The share of the pixels, those with the largest gradients, to which the kernel is fitted.
+    """
+
+    weights: tuple[float, float] = (500.0, 8000.0)
+    last_weights: tuple[float, float] = (2000.0, 8000.0)
+    strongest: float = 0.2
+
+
+USUAL = EdgeSelection()
+OTHERS = (
+    EdgeSelection(weights=(2000.0, 8000.0)),
+    EdgeSelection(strongest=0.4),
+    EdgeSelection(weights=(500.0, 16000.0), last_weights=(2000.0, 16000.0)),
+    EdgeSelection(weights=(125.0, 4000.0), last_weights=(500.0, 4000.0)),
+)
+"""Which edges show a kernel differs: what to try where the usual selection fails."""
+
+
 def estimate_kernel(
     blurry: np.ndarray,
     kernel_size: tuple[int, int],
     *,
+    selection: EdgeSelection = USUAL,
     doubtful: np.ndarray | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> np.ndarray:
@@ -84,6 +111,8 @@ def estimate_kernel(
     kernel_size : (int, int)
         Height and width to confine the kernel to, 3 to 151 and smaller than the image. It may
         be larger than the blur.
+    selection : EdgeSelection
+        Which edges show the kernel before it is refined at full size.
     doubtful : (H, W) bool array, optional
         Pixels whose luminance may be wrong, as where a color's channel was cut off.
     on_step : callable, optional
@@ -125,7 +154,7 @@ def estimate_kernel(
             on_step(step, int(done[-1]), detail)
 
     kernel, window, doubt = coarse_to_fine(
-        at_scales(blurry, doubtful), scales, rounds=ROUNDS, on_round=tell
+        at_scales(blurry, doubtful), scales, rounds=ROUNDS, selection=selection, on_round=tell
     )
     observation = Observation(window, kernel_size, doubt)
     kernel = _refine(observation, kernel, tell)
@@ -158,6 +187,7 @@ def coarse_to_fine(
     scales: list[tuple[float, tuple[int, int]]],
     *,
     rounds: int,
+    selection: EdgeSelection = USUAL,
     on_round: Callable[[str], None],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Estimate the kernel scale by scale, each time from where the last one ended.
@@ -170,6 +200,8 @@ def coarse_to_fine(
         The scales and the kernel's sizes there (see `list_scales`).
     rounds : int
         Rounds of the two steps a scale.
+    selection : EdgeSelection
+        Which edges show the kernel.
     on_round : callable
         Takes a description of the scale, after every round.
 
@@ -192,20 +224,27 @@ def coarse_to_fine(
         observation = Observation(window, size, doubt)
         kernel = resample(kernel, size, scale / previous_scale)
         previous_scale = scale
-        for weight in weights_at(scale, rounds, is_first=scale == scales[0][0]):
-            edges = edges_under(observation, kernel, weight)
+        for weight in weights_at(scale, rounds, selection, is_first=scale == scales[0][0]):
+            edges = edges_under(observation, kernel, weight, selection.strongest)
             kernel = centre(prune(fit_edges(edges, observation, kernel)))
             on_round(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
     return kernel, window, doubt
 
 
-def weights_at(scale: float, rounds: int, *, is_first: bool) -> np.ndarray:
+def weights_at(
+    scale: float, rounds: int, selection: EdgeSelection = USUAL, *, is_first: bool
+) -> np.ndarray:
     """The data's weights in the rounds of a scale, of which the first knows nothing yet."""
     is_last = scale == 1 and not is_first
-    return np.geomspace(*(LAST_FLATTEN_WEIGHT if is_last else FLATTEN_WEIGHT), rounds)
+    return np.geomspace(*(selection.last_weights if is_last else selection.weights), rounds)
 
 
-def edges_under(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
+def edges_under(
+    observation: Observation,
+    kernel: np.ndarray,
+    weight: float,
+    strongest: float = USUAL.strongest,
+) -> np.ndarray:
     """The strongest gradients, (2, H, W), of an image with few edges that explains the blurry one.
 
     Parameters
@@ -216,9 +255,11 @@ def edges_under(observation: Observation, kernel: np.ndarray, weight: float) -> 
         Its kernel, as far as it is known.
     weight : float
         How well to explain it (see `weights_at`).
+    strongest : float
+        See `EdgeSelection`.
     """
     image = _flatten(observation, kernel, weight)
-    return keep_strongest(gradients_of(image), STRONGEST, observation.reach)
+    return keep_strongest(gradients_of(image), strongest, observation.reach)
 
 
 def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
@@ -326,7 +367,7 @@ def _refine(
     data_noise = random.standard_normal(shape, dtype=np.float32)
     gradient_noise = random.standard_normal((2, *shape), dtype=np.float32)
     precision = np.float32(DATA_NOISE**-2)
-    solution = np.stack([_flatten(observation, kernel, FLATTEN_WEIGHT[1]), np.zeros(shape)])
+    solution = np.stack([_flatten(observation, kernel, REFINE_FLATTEN_WEIGHT), np.zeros(shape)])
     solution = solution.astype(np.float32)
     for _ in range(REFINE_ROUNDS):
         blur = spectrum_of(kernel, shape)

@@ -7,9 +7,16 @@ from dataclasses import replace
 
 from utils.engine.recipe import Recipe
 from utils.engine.stage import Method
-from utils.engine.stages.estimate import EstimateKernel
+from utils.engine.stages.estimate import CheckKernel, EstimateKernel
 from utils.engine.stages.finish import Finish
-from utils.engine.stages.fit import Fit, FitFromKernel, ImageFit, JointFit, ReleasedFit
+from utils.engine.stages.fit import (
+    Fit,
+    FitFromKernel,
+    FitIfUntrusted,
+    ImageFit,
+    JointFit,
+    ReleasedFit,
+)
 from utils.engine.stages.photograph import (
     CompareParts,
     Deconvolve,
@@ -72,7 +79,14 @@ def blind_methods(default: Recipe) -> dict[str, Method]:
     """The methods for an unknown kernel, given the recipe of the authors' script."""
     return {
         "default": blind(default),
-        "fast": (EstimateKernel(), Refine(), FitFromKernel(FAST), Finish()),
+        "fast": (
+            EstimateKernel(),
+            FitIfUntrusted(replace(QUICK, precision="fp32")),
+            CheckKernel(),
+            Refine(),
+            FitFromKernel(FAST),
+            Finish(),
+        ),
         "quick": blind(QUICK),
         "paper-5k": blind(PAPER_5K),
         "paper-20k": blind(PAPER_20K),
@@ -121,7 +135,8 @@ def change_recipes(
     method : tuple of Stage
         The method.
     num_iter : int, optional
-        Length of the first fit; the rest of its schedule stays.
+        Length of the first fit; the rest of its schedule stays. One that runs only where no kernel
+        is trusted has it too, but does not count.
     tv_weight : float, optional
         Weight of the total variation, in all fits.
     precision : str, optional
@@ -132,7 +147,8 @@ def change_recipes(
         if isinstance(stage, Fit):
             recipe = stage.recipe
             if num_iter is not None:
-                recipe, num_iter = replace(recipe, num_iter=num_iter), None
+                recipe = replace(recipe, num_iter=num_iter)
+                num_iter = num_iter if isinstance(stage, FitIfUntrusted) else None
             if tv_weight is not None:
                 recipe = replace(recipe, tv_weight=tv_weight)
             if precision is not None:

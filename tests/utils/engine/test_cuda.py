@@ -43,8 +43,8 @@ def test_float32_is_the_cpus(levin):
     recipe = replace(LEVIN, num_iter=6, input_noise=0.0)  # the last three as a graph
     on_cpu, on_cuda = (deblur(image, (11, 11), recipe, device=name) for name in ("cpu", "cuda"))
     assert on_cuda.losses[0] == pytest.approx(on_cpu.losses[0], rel=1e-5)
-    # Adam's first steps have the size of its rate even where a gradient is hardly more than rounding,
-    # so that from the third on the losses were seen to part by a third.
+    # Adam's first steps have the size of its rate even where a gradient is hardly more than
+    # rounding, so that from the third on the losses were seen to part by a third.
     assert on_cuda.losses[1] == pytest.approx(on_cpu.losses[1], rel=0.05)
     assert on_cuda.losses == pytest.approx(on_cpu.losses, rel=0.5)
     assert np.abs(on_cuda.kernel - on_cpu.kernel).max() < 1e-3

@@ -25,33 +25,24 @@ Place = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class EstimateKernel(Stage):
-    """Estimate the kernel from coarse to fine, and deconvolve the image with the likeliest.
+    """Estimate the kernel from coarse to fine, and deconvolve the image with it.
 
-    A large image gives several kernels: one as a whole, and one for each of some windows. They
-    mostly agree. Where one explains the image's spectrum clearly better, it is taken; and if no
-    blur at all explains it better than all, the image stays as it is, and what the likeliest kernel
-    gives is written beside. See `utils.engine.estimate_kernel.estimate_kernel` and
-    `utils.engine.likelihood.spectral_misfits`.
+    If a kernel does not explain the image's power spectrum, others are estimated: with other
+    selections of edges, and in some windows of a large image. The first that explains it is taken,
+    or else the likeliest. See `utils.engine.estimate_kernel.estimate_kernel`,
+    `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
     ----------
     windows : int
-        How many windows give a kernel of their own, where there is room for them.
+        How many windows may give a kernel of their own, where there is room for them.
     margin : float
-        How far ahead of the whole image's kernel that of a window must be to be taken, in units of
-        the misfit.
-    doubt : float
-        How far ahead of no blur a kernel must be, lest a doubt is noted.
-    most_clipped : float
-        The largest share of clipped pixels with which a kernel is refused. They are explained by no
-        kernel.
+        How much smaller than that of the first kernel the misfit of another must be.
     """
 
     name: ClassVar[str] = "kernel estimate"
     windows: int = 2
     margin: float = 0.02
-    doubt: float = 0.05
-    most_clipped: float = 0.05
 
     def check(self, restoration: Restoration) -> None:
         from utils.engine.estimate_kernel import check_arguments
@@ -65,65 +56,70 @@ class EstimateKernel(Stage):
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
-        from utils.engine.deconvolution import deconvolve, noise_weight
-        from utils.engine.kernel_fit import CLIPPED
-        from utils.engine.likelihood import can_judge, spectral_misfits
-        from utils.engine.noise import estimate_noise, estimate_residual
+        from utils.engine.noise import estimate_noise
 
-        blurry = restoration.blurry
-        noise = estimate_noise(blurry)
+        noise = estimate_noise(restoration.blurry)
         work.note(noise=round(noise, 5))
-        clipped = blurry >= CLIPPED
-        kernels = self.estimate(restoration, work)
-        best, refused = 0, False
-        if can_judge(blurry.shape, restoration.kernel_size):
-            *misfits, of_no_blur = spectral_misfits(blurry, [*kernels, NO_BLUR], noise)
+        kernels, misfits, of_no_blur = self.estimate(restoration, noise, work)
+        best = 0
+        if misfits:
             if min(misfits) < misfits[0] - self.margin or misfits[0] > of_no_blur:
                 best = int(np.argmin(misfits))
-            refused = misfits[best] > of_no_blur and clipped.mean() <= self.most_clipped
-            work.note(ahead_of_no_blur=[round(of_no_blur - misfit, 3) for misfit in misfits])
-            if misfits[best] > of_no_blur - self.doubt:
-                work.note(doubt=HARDLY_LIKELIER)
-        kernel = kernels[best]
-        if kernel.max() == 1:
-            work.note(doubt=COLLAPSED)
-        weight = noise_weight(estimate_residual(blurry))
-        sharp = deconvolve(blurry, kernel, weight, clipped=clipped, full=True).clip(0, 1)
-        if refused:
-            work.note(doubt=REFUSED)
-            restoration = replace(restoration, others={**restoration.others, "doubtful": sharp})
-            margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
-            kernel, sharp = np.pad(NO_BLUR, margins), np.pad(blurry, margins, "edge")
-        found = replace(restoration, kernel=kernel, sharp=sharp)
+            work.note(
+                misfit=[round(misfit, 3) for misfit in misfits], of_no_blur=round(of_no_blur, 3)
+            )
+        found = deconvolved(restoration, kernels[best])
         work.save(found)
         return found
 
-    def estimate(self, restoration: Restoration, work: Work) -> list[np.ndarray]:
-        """Estimate the kernel of the whole image, and of each window that there is room for."""
-        from utils.engine.estimate_kernel import estimate_kernel
+    def estimate(
+        self, restoration: Restoration, noise: float, work: Work
+    ) -> tuple[list[np.ndarray], list[float], float]:
+        """Estimate kernels until one is trusted; return them, their misfits, and that of no blur.
+
+        There are no misfits if the image is too small to be judged by; it then has one kernel.
+        """
+        from utils.engine.estimate_kernel import OTHERS, USUAL, EdgeSelection, estimate_kernel
+        from utils.engine.likelihood import can_judge, spectral_misfits
 
         blurry, doubtful = restoration.blurry, restoration.doubtful
         whole: Place = (slice(None), slice(None))
-        places = [whole, *self.places(restoration)]
+        starts: list[tuple[Place, EdgeSelection]] = [(whole, USUAL)]
+        judged = can_judge(blurry.shape, restoration.kernel_size)
+        if judged:
+            starts += [(whole, selection) for selection in OTHERS]
+            starts += [(place, USUAL) for place in self.places(restoration)]
         kernels = list(work.state["kernels"]) if work.state else []
         before = int(work.state["before"]) if work.state else 0
-        for number in range(len(kernels), len(places)):
-            place, ahead = places[number], len(places) - number
+        misfits: list[float] = []
+        of_no_blur = 0.0
+        if judged:
+            of_no_blur, *misfits = spectral_misfits(blurry, [NO_BLUR, *kernels], noise)
+        for place, selection in starts[len(kernels) :]:
+            if misfits and is_trusted(min(misfits), of_no_blur):
+                break
 
-            def tell(done: int, total: int, detail: str, ahead: int = ahead) -> None:
+            def tell(done: int, total: int, detail: str) -> None:
                 nonlocal before
                 known = {"kernels": kernels, "before": before}
-                work.step(before + done, before + total * ahead, detail, lambda: known)
+                if kernels:
+                    detail = f"start {len(kernels) + 1} of at most {len(starts)}, {detail}"
+                work.step(before + done, before + total, detail, lambda: known)
                 if done == total:
                     before += total
 
-            doubt = None if doubtful is None else doubtful[place]
             kernels.append(
                 estimate_kernel(
-                    blurry[place], restoration.kernel_size, doubtful=doubt, on_step=tell
+                    blurry[place],
+                    restoration.kernel_size,
+                    selection=selection,
+                    doubtful=None if doubtful is None else doubtful[place],
+                    on_step=tell,
                 )
             )
-        return kernels
+            if judged:
+                misfits += spectral_misfits(blurry, kernels[-1:], noise)
+        return kernels, misfits, of_no_blur
 
     def places(self, restoration: Restoration) -> list[Place]:
         """The windows, partly apart from each other and from the whole image's own."""
@@ -135,3 +131,81 @@ class EstimateKernel(Stage):
         clipped = blurry >= CLIPPED if doubtful is None else doubtful | (blurry >= CLIPPED)
         first = window_for(blurry, restoration.kernel_size)
         return windows_beside(blurry, first, self.windows, clipped=clipped)
+
+
+@dataclass(frozen=True)
+class CheckKernel(Stage):
+    """Leave the image as it is if no blur explains its power spectrum better than the kernel does.
+
+    What the kernel gives is then written beside. If the kernel is hardly better, a doubt is noted.
+
+    Parameters
+    ----------
+    doubt : float
+        How much smaller than that of no blur a kernel's misfit must be, lest a doubt is noted.
+    most_clipped : float
+        The largest share of clipped pixels with which a kernel is refused. They are explained by no
+        kernel.
+    """
+
+    name: ClassVar[str] = "kernel check"
+    doubt: float = 0.05
+    most_clipped: float = 0.05
+
+    def run(self, restoration: Restoration, work: Work) -> Restoration:
+        from utils.engine.kernel_fit import CLIPPED
+
+        assert restoration.kernel is not None and restoration.sharp is not None
+        blurry, kernel = restoration.blurry, restoration.kernel
+        misfits = judge(restoration)
+        work.step(1, 1)
+        if misfits:
+            misfit, of_no_blur = misfits
+            if misfit > of_no_blur and np.mean(blurry >= CLIPPED) <= self.most_clipped:
+                work.note(doubt=REFUSED)
+                margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
+                return replace(
+                    restoration,
+                    kernel=np.pad(NO_BLUR, margins),
+                    sharp=np.pad(blurry, margins, "edge"),
+                    others={**restoration.others, "doubtful": restoration.sharp},
+                )
+            if misfit > of_no_blur - self.doubt:
+                work.note(doubt=HARDLY_LIKELIER)
+        if kernel.max() == 1:
+            work.note(doubt=COLLAPSED)
+        return restoration
+
+
+def is_trusted(misfit: float, of_no_blur: float) -> bool:
+    """Whether a kernel explains the spectrum so well that no other need be looked for.
+
+    Right kernels have a misfit of up to 0.1, and half of what no blur has. Below 0.05, which chance
+    can make, it always suffices, or else a blur of next to nothing would never be trusted.
+    """
+    return misfit <= min(0.1, max(0.05, of_no_blur / 2))
+
+
+def judge(restoration: Restoration) -> tuple[float, float] | None:
+    """The misfits of a restoration's kernel and of no blur, if the image can be judged by."""
+    from utils.engine.likelihood import can_judge, spectral_misfits
+    from utils.engine.noise import estimate_noise
+
+    blurry, kernel = restoration.blurry, restoration.kernel
+    assert kernel is not None
+    if not can_judge(blurry.shape, kernel.shape):
+        return None
+    misfit, of_no_blur = spectral_misfits(blurry, [kernel, NO_BLUR], estimate_noise(blurry))
+    return misfit, of_no_blur
+
+
+def deconvolved(restoration: Restoration, kernel: np.ndarray) -> Restoration:
+    """The restoration with a kernel, and with what the sparse deconvolution makes of it."""
+    from utils.engine.deconvolution import deconvolve, noise_weight
+    from utils.engine.kernel_fit import CLIPPED
+    from utils.engine.noise import estimate_residual
+
+    blurry = restoration.blurry
+    weight = noise_weight(estimate_residual(blurry))
+    sharp = deconvolve(blurry, kernel, weight, clipped=blurry >= CLIPPED, full=True).clip(0, 1)
+    return replace(restoration, kernel=kernel, sharp=sharp)

@@ -21,12 +21,16 @@ class Refine(Stage):
         The first level, a standard deviation in [0, 1] units.
     lowest : float
         The last level, in units of the residual's standard deviation, but at most `LOWEST`.
+    margin : float
+        If the refined kernel explains the image's power spectrum worse by more than this (see
+        `utils.engine.likelihood.spectral_misfits`), the image is refined with the kernel as it was.
     """
 
     name: ClassVar[str] = "refinement"
     rounds: int = 12
     highest: float = 20 / 255
     lowest: float = 3.5
+    margin: float = 0.02
 
     def applies(self, restoration: Restoration) -> bool:
         return restoration.has_blur
@@ -45,23 +49,32 @@ class Refine(Stage):
         residual = estimate_residual(restoration.blurry)
         lowest = min(self.lowest * residual, LOWEST)
         levels = np.geomspace(self.highest, lowest, self.rounds)
-        done = 0
+        done, total = 0, self.rounds
 
         def tell(sharp: np.ndarray, kernel: np.ndarray) -> None:
             nonlocal done
+            level = levels[done % self.rounds]
             done += 1
-            work.step(done, self.rounds, f"level {255 * levels[done - 1]:.1f}")
+            work.step(done, total, f"level {255 * level:.1f}")
 
-        sharp, kernel = restore_by_levels(
-            restoration.blurry,
-            restoration.kernel,
-            residual,
-            levels,
-            sharp=restoration.sharp,
-            fit_kernel=True,
-            doubtful=restoration.doubtful,
-            on_level=tell,
-        )
+        def refine(fit_kernel: bool) -> tuple[np.ndarray, np.ndarray]:
+            assert restoration.kernel is not None
+            return restore_by_levels(
+                restoration.blurry,
+                restoration.kernel,
+                residual,
+                levels,
+                sharp=restoration.sharp,
+                fit_kernel=fit_kernel,
+                doubtful=restoration.doubtful,
+                on_level=tell,
+            )
+
+        sharp, kernel = refine(fit_kernel=True)
+        if self.loses(restoration, kernel):
+            work.note(kept="the kernel, since the refined one explains the image's spectrum worse")
+            total += self.rounds
+            sharp, kernel = refine(fit_kernel=False)
         sharp = sharp.clip(0, 1)
         before = restoration.sharp, restoration.kernel
         if explains_worse(restoration.blurry, residual, before, (sharp, kernel)):
@@ -70,3 +83,15 @@ class Refine(Stage):
         found = replace(restoration, kernel=kernel, sharp=sharp)
         work.save(found)
         return found
+
+    def loses(self, restoration: Restoration, refined: np.ndarray) -> bool:
+        """Whether a refined kernel explains the image's spectrum clearly worse than before."""
+        from utils.engine.likelihood import can_judge, spectral_misfits
+        from utils.engine.noise import estimate_noise
+
+        blurry, kernel = restoration.blurry, restoration.kernel
+        assert kernel is not None
+        if not can_judge(blurry.shape, kernel.shape):
+            return False
+        before, after = spectral_misfits(blurry, [kernel, refined], estimate_noise(blurry))
+        return after > before + self.margin
