@@ -267,7 +267,12 @@ def check(image, kernel):
 
 @pytest.mark.parametrize(
     ("misfit", "kept", "doubt"),
-    [(0.24, True, ""), (0.26, True, "hardly better"), (0.31, False, "stays as it is")],
+    [
+        (0.10, True, ""),
+        (0.24, True, "less well than right ones"),
+        (0.26, True, "hardly better"),
+        (0.31, False, "stays as it is"),
+    ],
 )
 def test_a_kernel_is_refused_if_no_blur_is_likelier(monkeypatch, image, misfit, kept, doubt):
     give_misfits(monkeypatch, (OTHER, misfit))

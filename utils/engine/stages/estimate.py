@@ -14,6 +14,10 @@ HARDLY_LIKELIER = (
     "the kernel explains the image's spectrum hardly better than no blur at all, so it may be "
     "wrong; compare the restored image with the blurry one"
 )
+UNTRUSTED = (
+    "the kernel explains the image's spectrum less well than right ones mostly do, so it may be "
+    "wrong; compare the restored image with the blurry one"
+)
 REFUSED = (
     "no blur at all explains the image's spectrum better than any kernel found, so the image stays "
     "as it is; the file beside it that ends in _doubtful.png is what the likeliest kernel gives"
@@ -137,7 +141,8 @@ class EstimateKernel(Stage):
 class CheckKernel(Stage):
     """Leave the image as it is if no blur explains its power spectrum better than the kernel does.
 
-    What the kernel gives is then written beside. If the kernel is hardly better, a doubt is noted.
+    What the kernel gives is then written beside. If the kernel is hardly better, or not
+    trusted (see `is_trusted`), a doubt is noted.
 
     Parameters
     ----------
@@ -172,6 +177,8 @@ class CheckKernel(Stage):
                 )
             if misfit > of_no_blur - self.doubt:
                 work.note(doubt=HARDLY_LIKELIER)
+            elif not is_trusted(misfit, of_no_blur):
+                work.note(doubt=UNTRUSTED)
         if kernel.max() == 1:
             work.note(doubt=COLLAPSED)
         return restoration
