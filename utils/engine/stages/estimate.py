@@ -32,8 +32,8 @@ class EstimateKernel(Stage):
     """Estimate the kernel from coarse to fine, and deconvolve the image with it.
 
     If a kernel does not explain the image's power spectrum, others are estimated: with other
-    selections of edges, and in some windows of a large image. The first that explains it is taken,
-    or else the likeliest. See `utils.engine.estimate_kernel.estimate_kernel`,
+    selections of edges, and in some windows of a large image, until one does. The likeliest is
+    taken, if it is clearly ahead of the first. See `utils.engine.estimate_kernel.estimate_kernel`,
     `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
