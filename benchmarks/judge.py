@@ -3,7 +3,7 @@
     python benchmarks/judge.py results/lai_fast --data_path ../shared/data/lai/uniform \\
         --kernels ../shared/data/lai/kernel
 
-The run's folder holds NAME_k.png, and NAME_doubtful.png where the kernel was refused.
+The run's folder holds NAME_k.png. Where the kernel was refused, that is a point, as of no blur.
 """
 
 import sys
@@ -14,9 +14,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.catalog import LAI, true_kernel_name
-from utils.engine.likelihood import can_judge, spectral_misfits
-from utils.engine.noise import estimate_noise
-from utils.engine.stages.estimate import NO_BLUR, is_trusted
+from utils.engine.stages.estimate import NO_BLUR, is_trusted, judge
 from utils.errors import DataError
 from utils.images.reading import find_image, read_color, read_kernel
 from utils.terminal.program import Parser, run_program
@@ -39,9 +37,7 @@ def main(arguments: list[str]) -> int:
     for name, misfits in zip(names, rows, strict=True):
         if misfits:
             trusted = "yes" if is_trusted(misfits[0], misfits[2]) else "no"
-            print(
-                f"| {name} | " + " | ".join(f"{each:.3f}" for each in misfits) + f" | {trusted} |"
-            )
+            print(f"| {name} |", *(f"{misfit:.3f} |" for misfit in misfits), trusted, "|")
     return 0
 
 
@@ -54,10 +50,7 @@ def misfits_of(folders: tuple[Path, Path, Path], name: str) -> list[float]:
     blurry = LAI.luma.luminance(read_color(path))
     found = read_kernel(run / f"{name}_k.png")
     true = read_kernel(kernels / f"{true_kernel_name(name)}.png")
-    if not can_judge(blurry.shape, found.shape):
-        return []
-    candidates = [kernel / kernel.sum() for kernel in (found, true)]
-    return spectral_misfits(blurry, [*candidates, NO_BLUR], estimate_noise(blurry))
+    return judge(blurry, found / found.sum(), true / true.sum(), NO_BLUR)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from utils.engine.restore import restore
+from utils.engine.stage import Work
 
 
 class Interrupted(Exception):
@@ -25,6 +26,15 @@ def checkpoint_in(task, stage, steps=0):
     with pytest.raises(Interrupted):
         restore(task, device="cpu", checkpoint_due=lambda: True, on_checkpoint=keep)
     return kept
+
+
+def quiet_work(notes):
+    """What a stage runs with where nobody watches; it notes into this dict."""
+    return Work(
+        device="cpu", seed=0, save_every=1, state=None, show=lambda *step: None,
+        save=lambda found: None, checkpoint_due=lambda: False, keep=lambda state: None,
+        note=notes.update,
+    )  # fmt: skip
 
 
 def options(images, results, *more, workers=("--workers", "1")):

@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter
 
 from statistic.metrics import comp_upto_shift
 from tests.pictures import blurred, hook
-from tests.runs import checkpoint_in
+from tests.runs import checkpoint_in, quiet_work
 from utils.engine.deconvolution import deconvolve
 from utils.engine.methods import FAST, LEVIN, blind_methods
 from utils.engine.restore import Task, restore
-from utils.engine.stage import Restoration, Work
+from utils.engine.stage import Restoration
 from utils.engine.stages.finish import Finish
 from utils.engine.stages.fit import FitFromKernel
 from utils.engine.stages.refine import Refine
@@ -135,11 +135,6 @@ def test_a_stage_that_explains_the_image_worse_is_left_out(stage, monkeypatch):
     monkeypatch.setattr("utils.engine.refine.restore_by_levels", spoil)
     before = Restoration(blurry, kernel.shape, kernel=kernel, sharp=sharp)
     notes = {}
-    work = Work(
-        device="cpu", seed=0, save_every=1, state=None, show=lambda *step: None,
-        save=lambda found: None, checkpoint_due=lambda: False, keep=lambda state: None,
-        note=notes.update,
-    )  # fmt: skip
-    after = stage.run(before, work)
+    after = stage.run(before, quiet_work(notes))
     np.testing.assert_array_equal(after.sharp, sharp)
     assert "kept" in notes

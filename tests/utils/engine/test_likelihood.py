@@ -8,14 +8,14 @@ from scipy.ndimage import shift
 from scipy.signal import correlate
 
 from tests.pictures import hook, line
-from tests.runs import checkpoint_in
+from tests.runs import checkpoint_in, quiet_work
 from utils.engine import estimate_kernel, likelihood
 from utils.engine.estimate_kernel import OTHERS, USUAL
 from utils.engine.kernel_fit import centre
 from utils.engine.likelihood import can_judge, spectral_misfits
 from utils.engine.methods import LEVIN, QUICK, blind_methods
 from utils.engine.restore import Task, restore
-from utils.engine.stage import Restoration, Work
+from utils.engine.stage import Restoration
 from utils.engine.stages.estimate import (
     NO_BLUR,
     CheckKernel,
@@ -306,17 +306,12 @@ def untrusted(image):
 def fit(monkeypatch, restoration, kernel):
     """Run the stage, its fit giving this kernel; return what it notes as well."""
     notes = {}
-    work = Work(
-        device="cpu", seed=0, save_every=1, state=None, show=lambda *step: None,
-        save=lambda found: None, checkpoint_due=lambda: False, keep=lambda state: None,
-        note=notes.update,
-    )  # fmt: skip
 
     def give(self, given, work):
         return replace(given, kernel=kernel, sharp=0 * given.sharp, losses=[1.0, 0.5])
 
     monkeypatch.setattr(Fit, "run", give)
-    return FitIfUntrusted(QUICK).run(restoration, work), notes
+    return FitIfUntrusted(QUICK).run(restoration, quiet_work(notes)), notes
 
 
 def test_the_fits_kernel_is_taken_if_it_is_clearly_better(monkeypatch, untrusted):
@@ -331,6 +326,21 @@ def test_the_fits_kernel_is_taken_if_it_is_clearly_better(monkeypatch, untrusted
     kept, _ = fit(monkeypatch, untrusted, RIGHT)
     np.testing.assert_array_equal(kept.kernel, WRONG)
     np.testing.assert_array_equal(kept.sharp, untrusted.sharp)
+
+
+def test_the_fit_is_resumed_to_the_same_bits_and_keeps_its_networks(monkeypatch, untrusted):
+    give_misfits(monkeypatch, (WRONG, 0.9))
+    recipe = replace(QUICK, num_iter=4, channels=8, precision="fp32")
+    task = Task((FitIfUntrusted(recipe),), untrusted)
+    shown = []
+    whole = restore(task, device="cpu", save_every=1, on_save=lambda found, _: shown.append(found))
+    assert len(shown) > 4 and all(found.gx is None and found.gk is None for found in shown)
+    assert np.abs(whole.kernel - WRONG).max() > 0.01 and len(whole.losses) == 4
+    kept = checkpoint_in(task, "plain fit", steps=2)
+    resumed = restore(task, device="cpu", checkpoint=kept)
+    np.testing.assert_array_equal(resumed.sharp, whole.sharp)
+    np.testing.assert_array_equal(resumed.kernel, whole.kernel)
+    assert resumed.losses == whole.losses
 
 
 def test_only_a_small_and_clean_image_without_a_trusted_kernel_is_fitted(monkeypatch, untrusted):

@@ -139,10 +139,10 @@ class EstimateKernel(Stage):
 
 @dataclass(frozen=True)
 class CheckKernel(Stage):
-    """Leave the image as it is if no blur explains its power spectrum better than the kernel does.
+    """Leave the image as it is if no blur at all is likelier than the kernel, by its spectrum.
 
-    What the kernel gives is then written beside. If the kernel is hardly better, or not
-    trusted (see `is_trusted`), a doubt is noted.
+    What the kernel gives is then written beside. If the kernel is hardly likelier, or not trusted
+    (see `is_trusted`), a doubt is noted.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class CheckKernel(Stage):
 
         assert restoration.kernel is not None and restoration.sharp is not None
         blurry, kernel = restoration.blurry, restoration.kernel
-        misfits = judge(restoration)
+        misfits = judge(blurry, kernel, NO_BLUR)
         work.step(1, 1)
         if misfits:
             misfit, of_no_blur = misfits
@@ -193,17 +193,14 @@ def is_trusted(misfit: float, of_no_blur: float) -> bool:
     return misfit <= min(0.1, max(0.05, of_no_blur / 2))
 
 
-def judge(restoration: Restoration) -> tuple[float, float] | None:
-    """The misfits of a restoration's kernel and of no blur, if the image can be judged by."""
+def judge(blurry: np.ndarray, *kernels: np.ndarray) -> list[float]:
+    """The misfits of kernels (see `spectral_misfits`); none if the image cannot be judged by."""
     from utils.engine.likelihood import can_judge, spectral_misfits
     from utils.engine.noise import estimate_noise
 
-    blurry, kernel = restoration.blurry, restoration.kernel
-    assert kernel is not None
-    if not can_judge(blurry.shape, kernel.shape):
-        return None
-    misfit, of_no_blur = spectral_misfits(blurry, [kernel, NO_BLUR], estimate_noise(blurry))
-    return misfit, of_no_blur
+    if not can_judge(blurry.shape, kernels[0].shape):
+        return []
+    return spectral_misfits(blurry, kernels, estimate_noise(blurry))
 
 
 def deconvolved(restoration: Restoration, kernel: np.ndarray) -> Restoration:

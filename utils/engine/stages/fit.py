@@ -9,7 +9,7 @@ from utils.engine.memory import fit_bytes, worth_keeping
 from utils.engine.noise import estimate_noise
 from utils.engine.recipe import Recipe
 from utils.engine.stage import Restoration, Stage, Work
-from utils.engine.stages.estimate import deconvolved, is_trusted, judge
+from utils.engine.stages.estimate import NO_BLUR, deconvolved, is_trusted, judge
 from utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -145,7 +145,40 @@ class ImageFit(Fit):
 
 
 @dataclass(frozen=True)
-class FitFromKernel(Fit):
+class SmallFit(Fit):
+    """A fit that only a small and clean image gets.
+
+    Parameters
+    ----------
+    largest : int
+        The most pixels that an image may have. A fit takes a core some 1.5 ms a pixel, and what
+        that of `FitFromKernel` adds to the refinement, 0.5 dB on Levin's images, is not worth
+        minutes.
+    noisiest : float
+        The largest standard deviation of its noise, in [0, 1] units: Gx comes to fit the noise.
+    """
+
+    largest: int = 100_000
+    noisiest: float = 0.015
+
+    def suits(self, blurry: np.ndarray) -> bool:
+        """Whether an image is small and clean enough."""
+        return blurry.size <= self.largest and estimate_noise(blurry) <= self.noisiest
+
+    def check(self, restoration: Restoration) -> None:
+        if self.suits(restoration.blurry):
+            super().check(restoration)
+
+    def bytes_needed(
+        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
+    ) -> int:
+        if image_size[0] * image_size[1] > self.largest:
+            return 0
+        return super().bytes_needed(image_size, kernel_size, roomy)
+
+
+@dataclass(frozen=True)
+class FitFromKernel(SmallFit):
     """Fit Gx, drawn at random, and the kernel, from the estimate that there is of it.
 
     Parameters
@@ -155,36 +188,14 @@ class FitFromKernel(Fit):
         that has broken into dots the fit does not get away.
     floor : float
         See `networks.fcn.KernelLogits`.
-    largest : int
-        The most pixels that an image may have. A fit takes a core some 1.5 ms a pixel, and what it
-        adds to the refinement, 0.5 dB on Levin's images, is not worth minutes.
-    noisiest : float
-        The largest standard deviation of its noise, in [0, 1] units: Gx comes to fit the noise.
     """
 
     name: ClassVar[str] = "joint fit"
     smooth: float = 1.0
     floor: float = 1e-4
-    largest: int = 100_000
-    noisiest: float = 0.015
-
-    def check(self, restoration: Restoration) -> None:
-        if self.suits(restoration.blurry):
-            super().check(restoration)
 
     def applies(self, restoration: Restoration) -> bool:
         return restoration.has_blur and self.suits(restoration.blurry)
-
-    def suits(self, blurry: np.ndarray) -> bool:
-        """Whether an image is small and clean enough."""
-        return suits_a_fit(blurry, self.largest, self.noisiest)
-
-    def bytes_needed(
-        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
-    ) -> int:
-        if image_size[0] * image_size[1] > self.largest:
-            return 0
-        return super().bytes_needed(image_size, kernel_size, roomy)
 
     def start(self, restoration: Restoration, seed: int) -> "State":
         from scipy.ndimage import gaussian_filter
@@ -199,57 +210,46 @@ class FitFromKernel(Fit):
 
 
 @dataclass(frozen=True)
-class FitIfUntrusted(JointFit):
+class FitIfUntrusted(SmallFit, JointFit):
     """Look for the kernel by the paper's method where no estimate of it is trusted.
 
     The fit's kernel is taken if it explains the image's power spectrum better (see
-    `utils.engine.stages.estimate.is_trusted`); its image is not.
+    `utils.engine.stages.estimate.is_trusted`); its image and its networks are not.
 
     Parameters
     ----------
-    largest, noisiest
-        See `FitFromKernel`.
     margin : float
         How much smaller than the estimate's misfit that of the fit's kernel must be.
     """
 
     name: ClassVar[str] = "plain fit"
-    largest: int = 100_000
-    noisiest: float = 0.015
     margin: float = 0.02
 
     @property
     def reason(self) -> str:
         return "no estimate of the kernel explains the image's spectrum"
 
-    def check(self, restoration: Restoration) -> None:
-        if suits_a_fit(restoration.blurry, self.largest, self.noisiest):
-            super().check(restoration)
-
-    def bytes_needed(
-        self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
-    ) -> int:
-        if image_size[0] * image_size[1] > self.largest:
-            return 0
-        return super().bytes_needed(image_size, kernel_size, roomy)
-
     def applies(self, restoration: Restoration) -> bool:
-        if not suits_a_fit(restoration.blurry, self.largest, self.noisiest):
+        if not self.suits(restoration.blurry):
             return False
-        misfits = judge(restoration)
-        return misfits is not None and not is_trusted(*misfits)
+        assert restoration.kernel is not None
+        misfits = judge(restoration.blurry, restoration.kernel, NO_BLUR)
+        return bool(misfits) and not is_trusted(*misfits)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         from utils.engine.kernel_fit import centre
 
-        fit = super().run(restoration, work)
-        assert fit.kernel is not None
-        found = deconvolved(restoration, centre(fit.kernel.astype(np.float64)))
-        before, after = judge(restoration), judge(found)
-        assert before is not None and after is not None
-        work.note(misfit=[round(each[0], 3) for each in (before, after)])
-        kept = found if after[0] < before[0] - self.margin else restoration
-        return replace(kept, losses=fit.losses, loss_names=fit.loss_names)
+        def save(fit: Restoration) -> None:
+            work.save(replace(fit, gx=None, gk=None))
+
+        fit = super().run(restoration, replace(work, save=save))
+        assert fit.kernel is not None and restoration.kernel is not None
+        kernel = centre(fit.kernel.astype(np.float64))
+        before, after = judge(restoration.blurry, restoration.kernel, kernel)
+        work.note(misfit=[round(before, 3), round(after, 3)])
+        better = after < before - self.margin
+        found = deconvolved(restoration, kernel) if better else restoration
+        return replace(found, losses=fit.losses, loss_names=fit.loss_names)
 
 
 @dataclass(frozen=True)
@@ -264,11 +264,6 @@ class ReleasedFit(Fit):
         state = draw_start(restoration.blurry.shape, restoration.kernel_size, self.recipe, seed)
         assert restoration.gx is not None and restoration.gk is not None
         return replace(state, gx=restoration.gx, gk=restoration.gk)
-
-
-def suits_a_fit(blurry: np.ndarray, largest: int, noisiest: float) -> bool:
-    """Whether an image has at most so many pixels, and so much noise."""
-    return blurry.size <= largest and estimate_noise(blurry) <= noisiest
 
 
 def collapsed_to_black(restored: np.ndarray, blurry: np.ndarray) -> bool:

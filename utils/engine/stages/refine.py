@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
+from utils.engine.stages.estimate import judge
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,8 @@ class Refine(Stage):
 
     def loses(self, restoration: Restoration, refined: np.ndarray) -> bool:
         """Whether a refined kernel explains the image's spectrum clearly worse than before."""
-        from utils.engine.likelihood import can_judge, spectral_misfits
-        from utils.engine.noise import estimate_noise
-
-        blurry, kernel = restoration.blurry, restoration.kernel
-        assert kernel is not None
-        if not can_judge(blurry.shape, kernel.shape):
+        if self.margin == np.inf:
             return False
-        before, after = spectral_misfits(blurry, [kernel, refined], estimate_noise(blurry))
-        return after > before + self.margin
+        assert restoration.kernel is not None
+        misfits = judge(restoration.blurry, restoration.kernel, refined)
+        return bool(misfits) and misfits[1] > misfits[0] + self.margin
