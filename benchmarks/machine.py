@@ -45,12 +45,3 @@ def describe_machine(device: torch.device) -> str:
         hardware = f"{processor}, {torch.get_num_threads()} threads on {os.cpu_count()} cores"
     software = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
     return f"{hardware}; {software}; {datetime.date.today()}"
-
-
-def peak_memory() -> int:
-    """Return the peak memory of this process in bytes (on Linux).
-
-    `resource.getrusage` would include what its parent had when it started this process.
-    """
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024

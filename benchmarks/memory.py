@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.machine import peak_memory
 from utils.engine.deblur import deblur
 from utils.engine.methods import LEVIN, QUICK
+from utils.runs.machine import peak_memory
 from utils.terminal.program import Parser, run_program
 
 KERNEL = 31
@@ -34,7 +34,7 @@ def peak(size: int, channels: int) -> int:
     blurry = np.random.default_rng(0).random((size, size))
     before = resident()
     deblur(blurry, (KERNEL, KERNEL), recipe, device="cpu")
-    return peak_memory() - before
+    return (peak_memory() or 0) - before
 
 
 def resident() -> int:

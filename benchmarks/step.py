@@ -22,11 +22,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.baseline import baseline
-from benchmarks.machine import chosen, describe_machine, peak_memory, use_threads
+from benchmarks.machine import chosen, describe_machine, use_threads
 from utils.engine.deblur import CHECK_EVERY, deblur, draw_start
 from utils.engine.methods import LEVIN
 from utils.engine.precision import PRECISIONS
 from utils.errors import UsageError
+from utils.runs.machine import peak_memory
 from utils.terminal.program import Parser, run_program
 
 CASES = ["255x255/11", "255x255/27", "512x512/31", "768x1024/75"]
@@ -122,7 +123,7 @@ def run_turn(threads: int, *turn: Any) -> tuple[list[float], int]:
     device = torch.device(turn[4])
     if device.type == "cuda":
         return durations, torch.cuda.max_memory_allocated(device)
-    return durations, peak_memory()
+    return durations, peak_memory() or 0
 
 
 if __name__ == "__main__":

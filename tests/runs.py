@@ -46,7 +46,7 @@ def options(images, results, *more, workers=("--workers", "1")):
 
 
 def results_of(folder, name):
-    """What must be the same: all but the seconds."""
+    """What must be the same: all but the seconds and the memory."""
     content = {}
     for suffix in ("_x.png", "_k.png", "_loss.csv"):
         content[suffix] = (folder / f"{name}{suffix}").read_bytes()
@@ -55,6 +55,7 @@ def results_of(folder, name):
         for key, tensor in saved["state_dict"].items():
             content[f"{letter} {key}"] = tensor.numpy().tobytes()
     record = json.loads((folder / f"{name}.json").read_text())
+    record.pop("peak_memory", None)
     for timed in (record, *record["stages"]):
         del timed["seconds"]
     return content | {"record": record}

@@ -137,6 +137,8 @@ def describe_record(
     notes["Time"] = describe_seconds(record["seconds"])
     if "device" in record:
         notes["Time"] += f" on {record['device']}"
+    if "peak_memory" in record:
+        notes["Memory"] = f"{record['peak_memory'] / 1e9:.2f} GB at most"
     remarks = [
         f"{stage['stage']}: {stage[word]}"
         for stage in stages

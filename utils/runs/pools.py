@@ -32,8 +32,8 @@ PROCESS_BYTES = 400e6  # of a worker that has imported PyTorch
 
 Report = Callable[..., None]
 """Takes the name of an event, which is that of a method of `utils.runs.run.Job`, and its arguments:
-on_machine, with what `utils.runs.machine.describe_machine` returns, or on_stage, on_step, on_save
-or on_checkpoint, as for `utils.engine.restore.restore`.
+on_machine, with what `utils.runs.machine.describe_machine` returns; on_stage, on_step, on_save or
+on_checkpoint, as for `utils.engine.restore.restore`; and last on_memory, with `peak_memory`'s.
 """
 
 
@@ -110,7 +110,7 @@ def restore_image(
     import torch
 
     from utils.engine.restore import restore
-    from utils.runs.machine import describe_machine
+    from utils.runs.machine import describe_machine, forget_peak_memory, peak_memory
 
     last_checkpoint = last_step = time.monotonic()
 
@@ -135,6 +135,7 @@ def restore_image(
 
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads or threads)
+    forget_peak_memory()
     try:
         report("on_machine", describe_machine(options.device))
         restore(
@@ -148,6 +149,7 @@ def restore_image(
             checkpoint_due=checkpoint_due,
             on_checkpoint=keep,
         )
+        report("on_memory", peak_memory())
     finally:
         torch.set_num_threads(threads)
 

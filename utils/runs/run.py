@@ -316,6 +316,11 @@ class Job:
             log.info("%s", place)
             self.run.machine = place
 
+    def on_memory(self, peak: int | None) -> None:
+        """Record the most memory that the process had, in bytes, if the system tells."""
+        if peak is not None:
+            self.record["peak_memory"] = peak
+
     def on_stage(self, record: dict[str, Any]) -> None:
         """Print that a stage resumes, or why it runs."""
         name, stage, done = self.outputs.name, record["stage"], record["steps"]
