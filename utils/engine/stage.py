@@ -105,7 +105,8 @@ class Work:
     state : dict or None
         What the stage passed to `keep` before it was interrupted; None if it starts from scratch.
     show : callable
-        Takes the steps done, their total, and a detail such as the loss, for the progress bar.
+        Takes the steps done, their total (0 while unknown), and a detail such as the loss, for the
+        progress bar.
     save : callable
         Takes the `Restoration` so far as an intermediate result.
     checkpoint_due : callable

@@ -11,7 +11,10 @@ class Display:
         """A stage of an image begins, or resumes after so many of its steps (total 0: unknown)."""
 
     def step(self, name: str, done: int, total: int, detail: str) -> None:
-        """A stage of an image has done so many steps; the detail may be its loss."""
+        """A stage of an image has done so many steps (total 0: unknown).
+
+        The detail may be its loss.
+        """
 
     def end(self, name: str) -> None:
         """An image is no longer being restored."""

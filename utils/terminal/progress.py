@@ -74,19 +74,19 @@ class Bars(Display):
 
     def step(self, name: str, done: int, total: int, detail: str) -> None:
         if self.one_line:
-            self.counts[name] = f"{done}/{total}"
+            self.counts[name] = f"{done}/{total or '?'}"
             self._show_states()
             return
         if name not in self.bars:
             self.bars[name] = make_bar(
                 "{desc}: {n_fmt}/{total_fmt}{postfix}, {rate_noinv_fmt}, {remaining} left",
-                total=total,
+                total=total or None,
                 initial=done - 1,
                 desc=printable(f"{name} {self.stages[name]}"),
                 unit="it",
             )
         bar = self.bars[name]
-        bar.total = total  # which a stage may learn on its way
+        bar.total = total or None  # which a stage may learn on its way
         bar.set_postfix_str(detail, refresh=False)
         bar.update(done - bar.n)
 

@@ -255,8 +255,16 @@ def test_what_is_doubtful_is_noted(monkeypatch):
     monkeypatch.setattr(kernel_size, "_ON_FRAME", -1)  # nothing settles
     sharp = sharp_scene(90, 90)
     task = Task(find_size_first(PHOTOGRAPH), Restoration(sharp, UNKNOWN_SIZE))
-    records = []
-    restore(task, device="cpu", on_save=lambda found, stages: records.append(stages))
+    records, steps = [], []
+    restore(
+        task,
+        device="cpu",
+        on_save=lambda found, stages: records.append(stages),
+        on_step=lambda done, total, detail: steps.append((done, total)),
+    )
+    assert steps[0] == (1, 0)  # how many sizes it takes is unknown until the last
+    tried = [step for step in steps if step[1] == 0]
+    assert steps[len(tried)] == (len(tried), len(tried))
     of_size, of_kernel, _ = records[-1]
     assert "no size settled" in of_size["doubt"]
     assert "nearly a point" in of_kernel["doubt"]

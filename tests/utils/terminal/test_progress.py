@@ -11,3 +11,15 @@ def test_a_stage_may_learn_of_more_steps_on_its_way(capsys):
         assert (bars.bars["photo"].n, bars.bars["photo"].total) == (done, total)
     bars.end("photo")
     assert "/?" not in capsys.readouterr().err
+
+
+def test_no_time_left_is_said_while_the_total_is_unknown(capsys):
+    bars = Bars()
+    bars.begin("photo", "kernel size", 0, 0)
+    bars.step("photo", 1, 0, "tried 9 x 9")
+    bars.bars["photo"].refresh()
+    state = capsys.readouterr().err
+    assert "1/?" in state
+    assert "? left" in state
+    bars.step("photo", 2, 2, "9 x 9")
+    assert bars.bars["photo"].total == 2

@@ -110,7 +110,6 @@ class FindKernelSize(InWindow):
         import torch
 
         from utils.engine.kernel_size import (
-            SIZES,
             Candidate,
             estimate_outline,
             find_kernel_size,
@@ -126,7 +125,8 @@ class FindKernelSize(InWindow):
         def tell(candidate: Candidate) -> None:
             nonlocal done
             done += 1
-            work.step(done, len(SIZES), f"tried {candidate.size} x {candidate.size}")
+            # How many sizes it takes, and so the time left, is unknown.
+            work.step(done, 0, f"tried {candidate.size} x {candidate.size}")
 
         region = self.region(restoration.blurry)
         blurry, doubtful = restoration.blurry[region], part_of(restoration.doubtful, region)
@@ -142,7 +142,7 @@ class FindKernelSize(InWindow):
             workers=torch.get_num_threads(),
             on_size=tell,
         )
-        work.step(len(SIZES), len(SIZES), f"{size} x {size}")
+        work.step(done, done, f"{size} x {size}")
         work.note(kernel_size=size)
         if not found:
             work.note(
