@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.catalog import LAI, true_kernel_name
-from utils.engine.stages.estimate import NO_BLUR, is_trusted, judge
+from utils.engine.likelihood import NO_BLUR, is_trusted
+from utils.engine.stages.estimate import judge
 from utils.errors import DataError
 from utils.images.reading import find_image, read_color, read_kernel
 from utils.terminal.program import Parser, run_program

@@ -5,6 +5,8 @@ from scipy.signal import correlate
 
 from utils.images.writing import write_png
 
+NOISE = 0.004
+
 
 def picture(*shape, seed=0):
     """Neighboring pixels alike, as in photographs, from black to white."""
@@ -52,6 +54,12 @@ def blurred(kernel, height=100, width=90, noise=0.003):
     blurry += noise * np.random.default_rng(1).standard_normal(blurry.shape)
     top, left = (kh - 1) // 2, (kw - 1) // 2
     return blurry.clip(0, 1), scene[top : top + height, left : left + width]
+
+
+def blur(sharp, kernel):
+    """The middle of a sharp image blurred, with noise of `NOISE`."""
+    noise = NOISE * np.random.default_rng(0).standard_normal(sharp.shape)
+    return (correlate(sharp, kernel, "same", "fft") + noise)[12:-12, 12:-12].clip(0, 1)
 
 
 def line(length, size):

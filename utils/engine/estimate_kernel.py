@@ -22,7 +22,7 @@ from utils.engine.kernel_fit import (
     prune,
     spectrum_of,
 )
-from utils.engine.windows import best_window
+from utils.engine.windows import Place, best_window, part_of
 
 # Scales: from where the kernel's longer side has about this many pixels, by this factor.
 COARSEST = 5
@@ -52,6 +52,7 @@ PIXELS_AT_LEAST = 8000
 WINDOW = 300
 
 Scaled = Callable[[float], tuple[np.ndarray, np.ndarray | None]]
+Start = tuple[float, np.ndarray]
 
 SMALLEST_IMAGE = 64
 SMALLEST_KERNEL, LARGEST_KERNEL = 3, 151
@@ -66,26 +67,15 @@ class EdgeSelection:
     weights : (float, float)
         The data's weight in the first round of a scale and in the last, between which it grows
         geometrically: first only the strongest edges can stand, later finer ones too.
-    last_weights : (float, float)
-        The same at full size, where the kernel is known. Begun as the others, it lost a right one
-        of 75 pixels where the few strongest edges did not show it.
     strongest : float
         The share of the pixels, those with the largest gradients, to which the kernel is fitted.
     """
 
     weights: tuple[float, float] = (500.0, 8000.0)
-    last_weights: tuple[float, float] = (2000.0, 8000.0)
     strongest: float = 0.2
 
 
 USUAL = EdgeSelection()
-OTHERS = (
-    EdgeSelection(weights=(2000.0, 8000.0)),
-    EdgeSelection(strongest=0.4),
-    EdgeSelection(weights=(500.0, 16000.0), last_weights=(2000.0, 16000.0)),
-    EdgeSelection(weights=(125.0, 4000.0), last_weights=(500.0, 4000.0)),
-)
-"""Which edges show a kernel differs: what to try where the usual selection fails."""
 
 
 def estimate_kernel(
@@ -93,6 +83,7 @@ def estimate_kernel(
     kernel_size: tuple[int, int],
     *,
     selection: EdgeSelection = USUAL,
+    start: Start | None = None,
     doubtful: np.ndarray | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> np.ndarray:
@@ -113,6 +104,8 @@ def estimate_kernel(
         be larger than the blur.
     selection : EdgeSelection
         Which edges show the kernel before it is refined at full size.
+    start : (float, (h, w) array), optional
+        A scale and the kernel there, sum 1, to go on from; at scale 1 it is only refined.
     doubtful : (H, W) bool array, optional
         Pixels whose luminance may be wrong, as where a color's channel was cut off.
     on_step : callable, optional
@@ -144,8 +137,10 @@ def estimate_kernel(
     """
     blurry = np.asarray(blurry, np.float64)
     check_arguments(blurry, kernel_size)
-    scales = list_scales(kernel_size)
-    done = np.rint(TENTHS * np.cumsum(_time_of_rounds(blurry.shape, scales))).astype(int)
+    scales = [each for each in list_scales(kernel_size) if start is None or each[0] > start[0]]
+    rounds = time_of_rounds(blurry.shape, kernel_size, scales)
+    refinement = np.repeat([REFINE_TIME, POLISH_TIME], [REFINE_ROUNDS, POLISH_ROUNDS])
+    done = np.rint(TENTHS * np.cumsum([*rounds, *refinement])).astype(int)
     steps = iter(done.tolist())
 
     def tell(detail: str) -> None:
@@ -153,9 +148,11 @@ def estimate_kernel(
         if on_step:
             on_step(step, int(done[-1]), detail)
 
-    kernel, window, doubt = coarse_to_fine(
-        at_scales(blurry, doubtful), scales, rounds=ROUNDS, selection=selection, on_round=tell
+    at = at_scales(blurry, doubtful)
+    kernel = coarse_to_fine(
+        at, scales, rounds=ROUNDS, selection=selection, start=start, on_round=tell
     )
+    window, _, doubt = _window_at(at, 1.0, kernel_size)
     observation = Observation(window, kernel_size, doubt)
     kernel = _refine(observation, kernel, tell)
     for _ in range(POLISH_ROUNDS):
@@ -188,8 +185,9 @@ def coarse_to_fine(
     *,
     rounds: int,
     selection: EdgeSelection = USUAL,
+    start: Start | None = None,
     on_round: Callable[[str], None],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+) -> np.ndarray:
     """Estimate the kernel scale by scale, each time from where the last one ended.
 
     Parameters
@@ -202,41 +200,42 @@ def coarse_to_fine(
         Rounds of the two steps a scale.
     selection : EdgeSelection
         Which edges show the kernel.
+    start : (float, (h, w) array), optional
+        A scale and the kernel there; by default a blob at the first of `scales`.
     on_round : callable
         Takes a description of the scale, after every round.
 
     Returns
     -------
-    kernel : (kh, kw) array
+    (kh, kw) array
         The kernel at the last scale.
-    window : (h, w) array
-        What it was estimated from there.
-    doubt : (h, w) bool array or None
-        What is doubtful of it.
     """
-    previous_scale, smallest = scales[0]
-    kernel = blob(smallest)
+    previous_scale, kernel = start or (scales[0][0], blob(scales[0][1]))
     for scale, size in scales:
-        shrunk, doubtful = at(scale)
-        place = window_for(shrunk, size)
-        window = shrunk[place]
-        doubt = None if doubtful is None else doubtful[place]
-        observation = Observation(window, size, doubt)
+        observation = Observation(*_window_at(at, scale, size))
+        # Left to sum to more than 1 for a round: scaled to 1, the refinement ends 0.2 dB lower.
         kernel = resample(kernel, size, scale / previous_scale)
+        is_first = start is None and scale == previous_scale
         previous_scale = scale
-        for weight in weights_at(scale, rounds, selection, is_first=scale == scales[0][0]):
+        for weight in weights_at(scale, rounds, selection, is_first=is_first):
             edges = edges_under(observation, kernel, weight, selection.strongest)
             kernel = centre(prune(fit_edges(edges, observation, kernel)))
             on_round(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
-    return kernel, window, doubt
+    return kernel
 
 
 def weights_at(
     scale: float, rounds: int, selection: EdgeSelection = USUAL, *, is_first: bool
 ) -> np.ndarray:
-    """The data's weights in the rounds of a scale, of which the first knows nothing yet."""
-    is_last = scale == 1 and not is_first
-    return np.geomspace(*(selection.last_weights if is_last else selection.weights), rounds)
+    """The data's weights in the rounds of a scale, of which the first knows nothing yet.
+
+    At full size, where the kernel is known, the lowest is a quarter of the highest at least. With
+    less a right kernel of 75 pixels was lost where the few strongest edges did not show it.
+    """
+    lowest, highest = selection.weights
+    if scale == 1 and not is_first:
+        lowest = max(lowest, highest / 4)
+    return np.geomspace(lowest, highest, rounds)
 
 
 def edges_under(
@@ -280,10 +279,19 @@ def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
         )
 
 
-def window_for(image: np.ndarray, kernel_size: tuple[int, int]) -> tuple[slice, slice]:
+def window_for(image: np.ndarray, kernel_size: tuple[int, int]) -> Place:
     """The window of an image that shows a kernel of a size best (see `best_window`)."""
     height, width = kernel_size
     return best_window(image, (WINDOW + height, WINDOW + width))
+
+
+def _window_at(
+    at: Scaled, scale: float, kernel_size: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int], np.ndarray | None]:
+    """What an `Observation` takes: an image's window at a scale, and what is doubtful of it."""
+    image, doubtful = at(scale)
+    place = window_for(image, kernel_size)
+    return image[place], kernel_size, part_of(doubtful, place)
 
 
 def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, int]]]:
@@ -302,26 +310,20 @@ def list_scales(kernel_size: tuple[int, int]) -> list[tuple[float, tuple[int, in
     return scales[::-1]
 
 
-def _time_of_rounds(
-    image_size: tuple[int, int], scales: list[tuple[float, tuple[int, int]]]
+def time_of_rounds(
+    image_size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    scales: list[tuple[float, tuple[int, int]]],
 ) -> np.ndarray:
-    """What each round takes, about, in units of one of the two steps at full size."""
-    pixels = np.array(
-        [
-            math.prod(
-                min(scale * side, WINDOW + extent) + extent
-                for side, extent in zip(image_size, size, strict=True)
-            )
-            for scale, size in scales
-        ]
-    )
-    times = (pixels + PIXELS_AT_LEAST) / (pixels[-1] + PIXELS_AT_LEAST)
-    return np.concatenate(
-        [
-            np.repeat(times, ROUNDS),
-            np.repeat([REFINE_TIME, POLISH_TIME], [REFINE_ROUNDS, POLISH_ROUNDS]),
-        ]
-    )
+    """What each round at some scales takes, about, in units of one at full size."""
+
+    def pixels(scale: float, size: tuple[int, int]) -> float:
+        sides = zip(image_size, size, strict=True)
+        return PIXELS_AT_LEAST + math.prod(
+            min(scale * side, WINDOW + extent) + extent for side, extent in sides
+        )
+
+    return np.repeat([pixels(*each) / pixels(1, kernel_size) for each in scales], ROUNDS)
 
 
 def _flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:
@@ -429,6 +431,12 @@ def resample(image: np.ndarray, size: tuple[int, int], scale: float, order: int 
     return ndimage.map_coordinates(
         image, np.meshgrid(*places, indexing="ij"), order=order, mode=mode
     )
+
+
+def resize_kernel(kernel: np.ndarray, size: tuple[int, int], scale: float) -> np.ndarray:
+    """Sample a kernel at a pitch of 1 / scale about its middle, and scale its sum to 1."""
+    resized = resample(kernel, size, scale)
+    return resized / resized.sum()
 
 
 def shrink_image(image: np.ndarray, scale: float) -> np.ndarray:

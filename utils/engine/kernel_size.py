@@ -13,7 +13,7 @@ from utils.engine.estimate_kernel import (
     at_scales,
     coarse_to_fine,
     list_scales,
-    resample,
+    resize_kernel,
 )
 
 SIZES = (9, 13, 19, 27, 39, 55, 77, 109, LARGEST_KERNEL)
@@ -167,7 +167,7 @@ def estimate_outline(
 def _outline_at(at: Scaled, size: int, most: int) -> Candidate:
     scales = list_scales((size, size))
     scales = [scale for scale in scales if max(scale[1]) <= most] or scales[:1]
-    kernel, _, _ = coarse_to_fine(at, scales, rounds=_ROUNDS, on_round=lambda _: None)
+    kernel = coarse_to_fine(at, scales, rounds=_ROUNDS, on_round=lambda _: None)
     return Candidate(size, kernel, scales[-1][0])
 
 
@@ -182,8 +182,7 @@ def at_scale(kernel: np.ndarray, scale: float) -> np.ndarray:
         return kernel
     size = tuple(max(3, round(side * scale) | 1) for side in kernel.shape)
     smooth = ndimage.gaussian_filter(kernel, 0.5 * (scale**-2 - 1) ** 0.5, mode="constant")
-    small = resample(smooth, size, scale)
-    return small / small.sum()
+    return resize_kernel(smooth, size, scale)
 
 
 def _has_settled(candidate: Candidate, larger: Candidate) -> bool:

@@ -27,6 +27,9 @@ _LEAST_NOISE = 0.002
 _MORE_NOISE = 4.0
 
 
+NO_BLUR = np.ones((1, 1))
+
+
 def can_judge(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> bool:
     """Whether an image is large enough for `spectral_misfits` of kernels of a size."""
     side = min(SEGMENT, *image_size)
@@ -86,6 +89,15 @@ def spectral_misfits(
     return [
         _misfit(power, _transfer(kernel, side)[seen], basis, floor) - least for kernel in kernels
     ]
+
+
+def is_trusted(misfit: float, of_no_blur: float) -> bool:
+    """Whether a kernel explains the spectrum so well that no other need be looked for.
+
+    Right kernels have a misfit of up to 0.1, and half of what no blur has. Below 0.05, which chance
+    can make, it always suffices, or else a blur of next to nothing would never be trusted.
+    """
+    return misfit <= min(0.1, max(0.05, of_no_blur / 2))
 
 
 def _least_misfit(power: np.ndarray, image_size: tuple[int, int], side: int) -> float:

@@ -14,6 +14,9 @@ _FLAT = 0.004
 
 _DIRECTIONS = 4
 
+Place = tuple[slice, slice]
+"""Rows and columns of a part of an image."""
+
 # The largest share of a further window that may lie in those before.
 _MOST_TAKEN = 0.75
 
@@ -23,7 +26,7 @@ _FEWEST_EDGES = 0.1
 
 def best_window(
     image: np.ndarray, size: tuple[int, int], *, clipped: np.ndarray | None = None
-) -> tuple[slice, slice]:
+) -> Place:
     """Find the window of an image from which its kernel can best be told.
 
     That is the one with most gradient in whichever direction it has least: edges of one direction
@@ -57,7 +60,7 @@ def best_window(
 
 def _best_window(
     image: np.ndarray, size: tuple[int, int], clipped: np.ndarray | None
-) -> tuple[tuple[slice, slice], float]:
+) -> tuple[Place, float]:
     """The best window, and how much it tells."""
     height, width = image.shape
     rows, columns = (min(side, extent) for side, extent in zip(size, image.shape, strict=True))
@@ -73,8 +76,8 @@ def _best_window(
 
 
 def windows_beside(
-    image: np.ndarray, first: tuple[slice, slice], count: int, *, clipped: np.ndarray
-) -> list[tuple[slice, slice]]:
+    image: np.ndarray, first: Place, count: int, *, clipped: np.ndarray
+) -> list[Place]:
     """Find the best windows of an image after a first one, each partly apart from those before.
 
     Parameters
@@ -94,7 +97,7 @@ def windows_beside(
         return []
     _, most = _best_window(image, size, clipped)
     hidden, taken = clipped.copy(), np.zeros(image.shape, bool)
-    found: list[tuple[slice, slice]] = []
+    found: list[Place] = []
     place = first
     while len(found) < count:
         hidden[place] = taken[place] = True
@@ -103,6 +106,11 @@ def windows_beside(
             break
         found.append(place)
     return found
+
+
+def part_of(mask: np.ndarray | None, place: Place) -> np.ndarray | None:
+    """What lies of a mask in a part of the image."""
+    return None if mask is None else mask[place]
 
 
 def _edges_of(image: np.ndarray, clipped: np.ndarray | None, step: int) -> np.ndarray:

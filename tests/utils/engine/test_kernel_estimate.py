@@ -13,8 +13,11 @@ from utils.engine.estimate_kernel import (
     POLISH_ROUNDS,
     REFINE_ROUNDS,
     ROUNDS,
+    at_scales,
+    coarse_to_fine,
     estimate_kernel,
     list_scales,
+    resize_kernel,
 )
 from utils.engine.finish import finish
 from utils.engine.kernel_fit import (
@@ -142,6 +145,32 @@ def test_scales_go_from_a_few_pixels_to_full_size(size):
     assert max(scales[0][1]) <= 5
     assert all(side % 2 for _, sides in scales for side in sides)
     assert all(a[0] < b[0] for a, b in zip(scales, scales[1:], strict=False))
+
+
+def test_a_resized_kernel_keeps_its_form_and_sums_to_1():
+    wide = np.zeros((15, 15))
+    wide[4:10, 3:12] = 1 / 54
+    large = resize_kernel(wide, (31, 31), 2)
+    assert large.shape == (31, 31) and large.sum() == pytest.approx(1)
+    assert np.abs(large[8:20, 6:24] - 1 / 216).max() < 1 / 216
+    np.testing.assert_allclose(resize_kernel(wide, (15, 15), 1), wide)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_an_estimate_goes_on_from_a_scale_as_if_it_had_been_there(scene, estimate, done):
+    scales = list_scales((11, 13))
+    at = at_scales(scene[0], None)
+    start = coarse_to_fine(at, scales[: done + 1], rounds=ROUNDS, on_round=lambda _: None)
+    steps = []
+    found = estimate_kernel(
+        scene[0],
+        (11, 13),
+        start=(scales[done][0], start),
+        on_step=lambda done, total, detail: steps.append((done, total)),
+    )
+    np.testing.assert_array_equal(found, estimate)
+    assert len(steps) == ROUNDS * (len(scales) - done - 1) + REFINE_ROUNDS + POLISH_ROUNDS
+    assert steps[-1][0] == steps[-1][1]
 
 
 def test_the_kernel_step_recovers_the_kernel_from_the_sharp_image():

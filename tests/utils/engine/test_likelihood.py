@@ -1,4 +1,4 @@
-"""The judge of kernels that needs no truth, and the stage that asks it."""
+"""The judge of kernels that needs no truth, and the stages that ask it."""
 
 from dataclasses import replace
 
@@ -7,37 +7,17 @@ import pytest
 from scipy.ndimage import shift
 from scipy.signal import correlate
 
-from tests.pictures import hook, line
+from tests.pictures import NOISE, blur, hook, line
 from tests.runs import checkpoint_in, quiet_work
-from utils.engine import estimate_kernel, likelihood
-from utils.engine.estimate_kernel import OTHERS, USUAL
+from utils.engine import kernel_search, likelihood
 from utils.engine.kernel_fit import centre
-from utils.engine.likelihood import can_judge, spectral_misfits
+from utils.engine.likelihood import NO_BLUR, can_judge, is_trusted, spectral_misfits
 from utils.engine.methods import LEVIN, QUICK, blind_methods
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration
-from utils.engine.stages.estimate import (
-    NO_BLUR,
-    CheckKernel,
-    EstimateKernel,
-    deconvolved,
-    is_trusted,
-)
+from utils.engine.stages.estimate import CheckKernel, deconvolved
 from utils.engine.stages.fit import Fit, FitIfUntrusted
 from utils.engine.stages.refine import Refine
-from utils.images.reading import read_gray
-
-NOISE = 0.004
-
-
-@pytest.fixture(scope="module")
-def sharp(sample):
-    return read_gray(sample / "gt/im1.png")
-
-
-def blur(sharp, kernel):
-    noise = NOISE * np.random.default_rng(0).standard_normal(sharp.shape)
-    return (correlate(sharp, kernel, "same", "fft") + noise)[12:-12, 12:-12].clip(0, 1)
 
 
 @pytest.mark.parametrize("kernel", [hook(15, 11), line(15, 15), line(15, 15).T])
@@ -104,26 +84,6 @@ def test_a_small_image_or_a_large_kernel_is_not_judged(image_size, kernel_size, 
 # The stages
 
 
-@pytest.fixture
-def image(sharp):
-    """Large enough for windows, with a kernel of 9 pixels."""
-    scene = np.pad(sharp, ((0, 424 - sharp.shape[0]), (0, 1124 - sharp.shape[1])), "symmetric")
-    return blur(scene, np.pad(hook(9, 9), 3))
-
-
-def give_kernels(monkeypatch, of_whole, of_window):
-    """Have the estimate of an image, and of its windows, give these kernels."""
-    asked = []
-
-    def give(blurry, kernel_size, *, selection=USUAL, doubtful=None, on_step=None):
-        asked.append((blurry.shape, selection))
-        on_step(1, 1, "given")
-        return of_whole if blurry.shape[1] > 400 else of_window
-
-    monkeypatch.setattr(estimate_kernel, "estimate_kernel", give)
-    return asked
-
-
 def give_misfits(monkeypatch, *known):
     """Have the judge say this of these kernels, and 0.3 of all others."""
 
@@ -162,35 +122,15 @@ def test_a_kernel_is_trusted_by_its_misfit_and_that_of_no_blur(misfit, of_no_blu
     assert is_trusted(misfit, of_no_blur) == trusted
 
 
-def test_a_kernel_that_explains_the_spectrum_is_taken_at_once(monkeypatch, image):
-    asked = give_kernels(monkeypatch, RIGHT, WRONG)
-    give_misfits(monkeypatch, (RIGHT, 0.08))
-    found, record = run(Task((EstimateKernel(),), Restoration(image, (15, 15))))
-    assert asked == [((400, 1100), USUAL)]
-    np.testing.assert_array_equal(found.kernel, RIGHT)
-    assert record["misfit"] == [0.08]
-
-
-def test_where_none_is_trusted_other_edges_and_windows_are_tried(monkeypatch, image):
-    asked = give_kernels(monkeypatch, WRONG, RIGHT)
-    give_misfits(monkeypatch, (RIGHT, 0.08), (WRONG, 0.2))
-    found, record = run(Task((EstimateKernel(),), Restoration(image, (15, 15))))
-    of_whole = [((400, 1100), selection) for selection in (USUAL, *OTHERS)]
-    assert asked == [*of_whole, ((315, 315), USUAL)]  # the second window is not needed
-    np.testing.assert_array_equal(found.kernel, RIGHT)
-    assert record["misfit"] == [0.2] * 5 + [0.08] and record["of_no_blur"] == 0.3
-
-
-def test_the_judge_prefers_the_right_kernel(monkeypatch, image):
-    give_kernels(monkeypatch, WRONG, RIGHT)
-    found, record = run(Task((EstimateKernel(),), Restoration(image, (15, 15))))
-    np.testing.assert_array_equal(found.kernel, RIGHT)
-    assert record["misfit"][-1] < record["misfit"][0] - 0.03 < record["of_no_blur"] - 0.1
-
-
 def test_an_image_of_which_no_kernel_can_be_trusted_stays_as_it_is(monkeypatch, image):
     wrong = np.full((15, 15), 1 / 225)
-    give_kernels(monkeypatch, wrong, wrong)
+
+    def give(blurry, size, *, on_step, **others):
+        on_step(1, 1, "given")
+        return wrong
+
+    monkeypatch.setattr(kernel_search, "estimate_kernel", give)
+    monkeypatch.setattr(kernel_search, "estimate_outline", lambda *_: wrong[:7, :7])
     method = blind_methods(LEVIN)["fast"]
     records = []
     found = restore(
@@ -205,55 +145,6 @@ def test_an_image_of_which_no_kernel_can_be_trusted_stays_as_it_is(monkeypatch, 
     assert np.abs(found.others["doubtful"][7:-7, 7:-7] - image).max() > 0.1
     assert record["stage"] == "kernel check"
     assert "stays as it is" in record["doubt"] and "_doubtful.png" in record["doubt"]
-
-
-def test_a_small_images_kernel_is_not_judged(monkeypatch, image):
-    wrong = np.full((15, 15), 1 / 225)
-    asked = give_kernels(monkeypatch, wrong, wrong)
-    found, record = run(Task((EstimateKernel(),), Restoration(image[:150, :160], (15, 15))))
-    assert asked == [((150, 160), USUAL)] and found.has_blur and "misfit" not in record
-
-
-def test_kernels_are_not_estimated_again_after_an_interruption(monkeypatch, image):
-    give_misfits(monkeypatch)
-    wrong = WRONG
-    asked = give_kernels(monkeypatch, wrong, wrong)
-    task = Task((EstimateKernel(),), Restoration(image, (15, 15)))
-    whole, _ = run(task)
-    assert len(asked) == 7
-    checkpoint = checkpoint_in(task, "kernel estimate", 2)
-    asked.clear()
-    resumed, _ = run(task, checkpoint=checkpoint)
-    assert len(asked) == 6
-    np.testing.assert_array_equal(resumed.sharp, whole.sharp)
-    np.testing.assert_array_equal(resumed.kernel, whole.kernel)
-
-
-@pytest.mark.parametrize(
-    ("misfits", "asked", "taken"),
-    [
-        ((0.099,), 1, 0),
-        ((0.102, 0.101, 0.09), 3, 0),
-        ((0.12, 0.11, 0.09), 3, 2),
-        ((0.20, 0.19, 0.21, 0.30, 0.2, 0.2, 0.2), 7, 0),
-        ((0.20, 0.19, 0.21, 0.30, 0.2, 0.11, 0.2), 7, 5),
-        ((0.305, 0.29, 0.21, 0.30, 0.3, 0.3, 0.3), 7, 2),
-        ((0.305, 0.295, 0.31, 0.30, 0.3, 0.3, 0.3), 7, 1),
-    ],
-)
-def test_the_kernel_that_is_clearly_ahead_is_taken(monkeypatch, image, misfits, asked, taken):
-    kernels = [np.roll(RIGHT, places) for places in range(-3, 4)]
-    given = iter(kernels)
-
-    def give(blurry, kernel_size, *, selection=USUAL, doubtful=None, on_step=None):
-        on_step(1, 1, "given")
-        return next(given)
-
-    monkeypatch.setattr(estimate_kernel, "estimate_kernel", give)
-    give_misfits(monkeypatch, *zip(kernels, misfits, strict=False))
-    found, record = run(Task((EstimateKernel(),), Restoration(image, (15, 15))))
-    assert len(record["misfit"]) == asked
-    np.testing.assert_array_equal(found.kernel, kernels[taken])
 
 
 def check(image, kernel):

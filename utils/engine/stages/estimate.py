@@ -8,8 +8,6 @@ import numpy as np
 from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
 
-NO_BLUR = np.ones((1, 1))
-
 HARDLY_LIKELIER = (
     "the kernel explains the image's spectrum hardly better than no blur at all, so it may be "
     "wrong; compare the restored image with the blurry one"
@@ -24,28 +22,30 @@ REFUSED = (
 )
 COLLAPSED = "the kernel has collapsed to a point: no blur was found; try another --kernel_size"
 
-Place = tuple[slice, slice]
-
 
 @dataclass(frozen=True)
 class EstimateKernel(Stage):
     """Estimate the kernel from coarse to fine, and deconvolve the image with it.
 
-    If a kernel does not explain the image's power spectrum, others are estimated: with other
-    selections of edges, and in some windows of a large image, until one does. The likeliest is
-    taken, if it is clearly ahead of the first. See `utils.engine.estimate_kernel.estimate_kernel`,
+    If the kernel does not explain the image's power spectrum, its outlines are estimated by many
+    selections of edges, and in some windows of a large image. From the likeliest of them kernels
+    are estimated, until one explains it, and the likeliest kernel is taken if it is clearly ahead
+    of the first. See `utils.engine.estimate_kernel.estimate_kernel`, `utils.engine.outlines`,
     `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
     ----------
     windows : int
-        How many windows may give a kernel of their own, where there is room for them.
+        How many windows may give outlines of their own, where there is room for them.
+    outlines : int
+        From how many outlines kernels are estimated.
     margin : float
         How much smaller than that of the first kernel the misfit of another must be.
     """
 
     name: ClassVar[str] = "kernel estimate"
     windows: int = 2
+    outlines: int = 3
     margin: float = 0.02
 
     def check(self, restoration: Restoration) -> None:
@@ -60,81 +60,26 @@ class EstimateKernel(Stage):
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
+        from utils.engine.kernel_search import KernelSearch
         from utils.engine.noise import estimate_noise
 
         noise = estimate_noise(restoration.blurry)
         work.note(noise=round(noise, 5))
-        kernels, misfits, of_no_blur = self.estimate(restoration, noise, work)
-        best = 0
+        search = KernelSearch(restoration, noise, work)
+        search.look_for_kernel()
+        if not search.trusts_one:
+            search.look_among_outlines(self.windows, self.outlines)
+        best, misfits = 0, search.misfits
         if misfits:
-            if min(misfits) < misfits[0] - self.margin or misfits[0] > of_no_blur:
+            if min(misfits) < misfits[0] - self.margin or misfits[0] > search.of_no_blur:
                 best = int(np.argmin(misfits))
             work.note(
-                misfit=[round(misfit, 3) for misfit in misfits], of_no_blur=round(of_no_blur, 3)
+                misfit=[round(misfit, 3) for misfit in misfits],
+                of_no_blur=round(search.of_no_blur, 3),
             )
-        found = deconvolved(restoration, kernels[best])
+        found = deconvolved(restoration, search.kernels[best])
         work.save(found)
         return found
-
-    def estimate(
-        self, restoration: Restoration, noise: float, work: Work
-    ) -> tuple[list[np.ndarray], list[float], float]:
-        """Estimate kernels until one is trusted; return them, their misfits, and that of no blur.
-
-        There are no misfits if the image is too small to be judged by; it then has one kernel.
-        """
-        from utils.engine.estimate_kernel import OTHERS, USUAL, EdgeSelection, estimate_kernel
-        from utils.engine.likelihood import can_judge, spectral_misfits
-
-        blurry, doubtful = restoration.blurry, restoration.doubtful
-        whole: Place = (slice(None), slice(None))
-        starts: list[tuple[Place, EdgeSelection]] = [(whole, USUAL)]
-        judged = can_judge(blurry.shape, restoration.kernel_size)
-        if judged:
-            starts += [(whole, selection) for selection in OTHERS]
-            starts += [(place, USUAL) for place in self.places(restoration)]
-        kernels = list(work.state["kernels"]) if work.state else []
-        before = int(work.state["before"]) if work.state else 0
-        misfits: list[float] = []
-        of_no_blur = 0.0
-        if judged:
-            of_no_blur, *misfits = spectral_misfits(blurry, [NO_BLUR, *kernels], noise)
-        for place, selection in starts[len(kernels) :]:
-            if misfits and is_trusted(min(misfits), of_no_blur):
-                break
-
-            def tell(done: int, total: int, detail: str) -> None:
-                nonlocal before
-                known = {"kernels": kernels, "before": before}
-                if kernels:
-                    detail = f"start {len(kernels) + 1} of at most {len(starts)}, {detail}"
-                work.step(before + done, before + total, detail, lambda: known)
-                if done == total:
-                    before += total
-
-            kernels.append(
-                estimate_kernel(
-                    blurry[place],
-                    restoration.kernel_size,
-                    selection=selection,
-                    doubtful=None if doubtful is None else doubtful[place],
-                    on_step=tell,
-                )
-            )
-            if judged:
-                misfits += spectral_misfits(blurry, kernels[-1:], noise)
-        return kernels, misfits, of_no_blur
-
-    def places(self, restoration: Restoration) -> list[Place]:
-        """The windows, partly apart from each other and from the whole image's own."""
-        from utils.engine.estimate_kernel import window_for
-        from utils.engine.kernel_fit import CLIPPED
-        from utils.engine.windows import windows_beside
-
-        blurry, doubtful = restoration.blurry, restoration.doubtful
-        clipped = blurry >= CLIPPED if doubtful is None else doubtful | (blurry >= CLIPPED)
-        first = window_for(blurry, restoration.kernel_size)
-        return windows_beside(blurry, first, self.windows, clipped=clipped)
 
 
 @dataclass(frozen=True)
@@ -159,6 +104,7 @@ class CheckKernel(Stage):
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         from utils.engine.kernel_fit import CLIPPED
+        from utils.engine.likelihood import NO_BLUR, is_trusted
 
         assert restoration.kernel is not None and restoration.sharp is not None
         blurry, kernel = restoration.blurry, restoration.kernel
@@ -182,15 +128,6 @@ class CheckKernel(Stage):
         if kernel.max() == 1:
             work.note(doubt=COLLAPSED)
         return restoration
-
-
-def is_trusted(misfit: float, of_no_blur: float) -> bool:
-    """Whether a kernel explains the spectrum so well that no other need be looked for.
-
-    Right kernels have a misfit of up to 0.1, and half of what no blur has. Below 0.05, which chance
-    can make, it always suffices, or else a blur of next to nothing would never be trusted.
-    """
-    return misfit <= min(0.1, max(0.05, of_no_blur / 2))
 
 
 def judge(blurry: np.ndarray, *kernels: np.ndarray) -> list[float]:

@@ -9,7 +9,7 @@ from utils.engine.memory import fit_bytes, worth_keeping
 from utils.engine.noise import estimate_noise
 from utils.engine.recipe import Recipe
 from utils.engine.stage import Restoration, Stage, Work
-from utils.engine.stages.estimate import NO_BLUR, deconvolved, is_trusted, judge
+from utils.engine.stages.estimate import deconvolved, judge
 from utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -230,6 +230,8 @@ class FitIfUntrusted(SmallFit, JointFit):
         return "no estimate of the kernel explains the image's spectrum"
 
     def applies(self, restoration: Restoration) -> bool:
+        from utils.engine.likelihood import NO_BLUR, is_trusted
+
         if not self.suits(restoration.blurry):
             return False
         assert restoration.kernel is not None

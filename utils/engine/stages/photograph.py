@@ -47,10 +47,6 @@ def rows_and_columns(box: Box) -> tuple[slice, slice]:
     return slice(top, top + height), slice(left, left + width)
 
 
-def part_of(mask: np.ndarray | None, place: tuple[slice, slice]) -> np.ndarray | None:
-    return None if mask is None else mask[place]
-
-
 @dataclass(frozen=True)
 class InWindow(Stage):
     """A stage that looks at a part of the image.
@@ -115,6 +111,7 @@ class FindKernelSize(InWindow):
             find_kernel_size,
             largest_kernel_size,
         )
+        from utils.engine.windows import part_of
 
         done = 0
 
@@ -183,6 +180,7 @@ class WindowKernel(InWindow):
         from utils.engine.estimate_kernel import check_arguments, estimate_kernel, window_for
         from utils.engine.kernel_fit import CLIPPED, centre
         from utils.engine.noise import estimate_noise, estimate_residual
+        from utils.engine.windows import part_of
 
         size = restoration.kernel_size
         region = self.region(restoration.blurry)

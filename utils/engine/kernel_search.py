@@ -1,0 +1,153 @@
+"""The search for a kernel that explains an image: the usual estimate, else many outlines."""
+
+from itertools import product
+
+import numpy as np
+
+from utils.engine.estimate_kernel import (
+    USUAL,
+    EdgeSelection,
+    Start,
+    at_scales,
+    estimate_kernel,
+    resize_kernel,
+    window_for,
+)
+from utils.engine.kernel_fit import CLIPPED
+from utils.engine.likelihood import NO_BLUR, can_judge, is_trusted, spectral_misfits
+from utils.engine.outlines import (
+    SELECTIONS,
+    WINDOW_SELECTIONS,
+    estimate_outline,
+    likeliest_outlines,
+    outline_scale,
+    work_of_outline,
+)
+from utils.engine.stage import Restoration, Work
+from utils.engine.windows import Place, part_of, windows_beside
+
+WHOLE: Place = (slice(None), slice(None))
+
+
+class KernelSearch:
+    """The search for an image's kernel: one estimate after another until one is trusted.
+
+    What is found is kept with the work, so that an interrupted search goes on where it was.
+
+    Parameters
+    ----------
+    restoration : Restoration
+        The image and the kernel's size.
+    noise : float
+        The standard deviation of the image's noise.
+    work : Work
+        Of the stage.
+
+    Attributes
+    ----------
+    kernels : list of (kh, kw) array
+        The kernels found.
+    misfits : list of float
+        Theirs; empty if the image is too small for any to be judged.
+    of_no_blur : float
+        The misfit of no blur at all.
+    """
+
+    def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
+        self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
+        self.size, self.noise, self.work = restoration.kernel_size, noise, work
+        state = work.state or {"kernels": [], "outlines": [], "before": 0}
+        self.kernels: list[np.ndarray] = list(state["kernels"])
+        self.outlines: list[np.ndarray] = list(state["outlines"])
+        self.before = int(state["before"])  # the work on kernels that is done
+        self.works: list[int] = []  # that on each outline
+        self.judged = can_judge(self.blurry.shape, self.size)
+        self.misfits: list[float] = []
+        self.of_no_blur = 0.0
+        if self.judged:
+            self.of_no_blur, *self.misfits = spectral_misfits(
+                self.blurry, [NO_BLUR, *self.kernels], noise
+            )
+
+    @property
+    def trusts_one(self) -> bool:
+        """Whether a kernel is trusted, as one must be that cannot be judged."""
+        return not self.judged or is_trusted(min(self.misfits), self.of_no_blur)
+
+    def look_for_kernel(self) -> None:
+        """Estimate the kernel as usual."""
+        if not self.kernels:
+            self._estimate(WHOLE, USUAL)
+
+    def look_among_outlines(self, windows: int, count: int) -> None:
+        """Estimate kernels from the likeliest of many outlines, until one is trusted.
+
+        Parameters
+        ----------
+        windows : int
+            How many windows may give outlines of their own.
+        count : int
+            From how many outlines kernels are estimated.
+        """
+        scale = outline_scale(self.blurry.shape, self.size)
+        places = [WHOLE, *self._windows(windows)]
+        at = [at_scales(self.blurry[place], part_of(self.doubtful, place)) for place in places]
+        kinds = [(0, selection) for selection in SELECTIONS]
+        kinds += product(range(1, len(places)), WINDOW_SELECTIONS)
+        self.works = [
+            work_of_outline(self.blurry[places[where]].shape, self.size, scale)
+            for where, _ in kinds
+        ]
+        for where, selection in kinds[len(self.outlines) :]:
+            self.outlines.append(estimate_outline(at[where], self.size, scale, selection))
+            left = sum(self.works[len(self.outlines) :])
+            self._tell(0, left, f"outline {len(self.outlines)} of {len(kinds)}")
+
+        starts: list[tuple[Place, EdgeSelection, Start]] = []
+        for number in likeliest_outlines(self.blurry, self.outlines, scale, count):
+            (where, selection), outline = kinds[number], self.outlines[number]
+            starts.append((places[where], selection, (scale, outline)))
+            if scale < 1:
+                # The steps of the finer scales find what the outline lacks, or lose what it has.
+                enlarged = resize_kernel(outline, self.size, 1 / scale)
+                starts.append((places[where], selection, (1.0, enlarged)))
+        for start in starts[len(self.kernels) - 1 :]:
+            self._estimate(*start)
+            if self.trusts_one:
+                break
+
+    def _windows(self, count: int) -> list[Place]:
+        """The windows, partly apart from each other and from the whole image's own."""
+        clipped = self.blurry >= CLIPPED
+        if self.doubtful is not None:
+            clipped |= self.doubtful
+        first = window_for(self.blurry, self.size)
+        return windows_beside(self.blurry, first, count, clipped=clipped)
+
+    def _estimate(self, place: Place, selection: EdgeSelection, start: Start | None = None) -> None:
+        attempt = f"start {len(self.kernels) + 1}, " if self.kernels else ""
+        whole_work = 0
+
+        def tell(done: int, total: int, detail: str) -> None:
+            nonlocal whole_work
+            whole_work = total
+            self._tell(done, total, attempt + detail)
+
+        kernel = estimate_kernel(
+            self.blurry[place],
+            self.size,
+            selection=selection,
+            start=start,
+            doubtful=part_of(self.doubtful, place),
+            on_step=tell,
+        )
+        self.before += whole_work
+        self.kernels.append(kernel)
+        if self.judged:
+            self.misfits += spectral_misfits(self.blurry, [kernel], self.noise)
+
+    def _tell(self, done: int, total: int, detail: str) -> None:
+        """Report so much done of what is begun, after all that was done before."""
+        known = {"kernels": self.kernels, "outlines": self.outlines, "before": self.before}
+        before = self.before + sum(self.works[: len(self.outlines)])
+        self.work.step(before + done, before + total, detail, lambda: known)
