@@ -19,8 +19,8 @@ from utils.engine.outlines import (
     SELECTIONS,
     WINDOW_SELECTIONS,
     estimate_outline,
-    likeliest_outlines,
     outline_scale,
+    rank_outlines,
     work_of_outline,
 )
 from utils.engine.stage import Restoration, Work
@@ -87,7 +87,8 @@ class KernelSearch:
         windows : int
             How many windows may give outlines of their own.
         count : int
-            From how many outlines kernels are estimated.
+            From how many of all outlines kernels are estimated; after them, from the likeliest of
+            each window, for those of one place are often wrong alike.
         """
         scale = outline_scale(self.blurry.shape, self.size)
         places = [WHOLE, *self._windows(windows)]
@@ -104,7 +105,11 @@ class KernelSearch:
             self._tell(0, left, f"outline {len(self.outlines)} of {len(kinds)}")
 
         starts: list[tuple[Place, EdgeSelection, Start]] = []
-        for number in likeliest_outlines(self.blurry, self.outlines, scale, count):
+        ranked = rank_outlines(self.blurry, self.outlines, scale)
+        chosen = ranked[:count]
+        for window in range(1, len(places)):
+            chosen += [number for number in ranked if kinds[number][0] == window][:1]
+        for number in dict.fromkeys(chosen):
             (where, selection), outline = kinds[number], self.outlines[number]
             starts.append((places[where], selection, (scale, outline)))
             if scale < 1:

@@ -89,10 +89,8 @@ def work_of_outline(image_size: tuple[int, int], kernel_size: tuple[int, int], s
     return round(TENTHS * time_of_rounds(image_size, kernel_size, scales).sum())
 
 
-def likeliest_outlines(
-    blurry: np.ndarray, outlines: Sequence[np.ndarray], scale: float, count: int
-) -> list[int]:
-    """Which outlines explain the spectrum of the image at their scale best; each unlike the others.
+def rank_outlines(blurry: np.ndarray, outlines: Sequence[np.ndarray], scale: float) -> list[int]:
+    """Rank outlines by how well they explain the spectrum of the image at their scale.
 
     Parameters
     ----------
@@ -102,20 +100,17 @@ def likeliest_outlines(
         Kernels at the scale.
     scale : float
         See `outline_scale`.
-    count : int
-        The most to return.
 
     Returns
     -------
     list of int
-        Their places among the outlines, the likeliest first.
+        Their places among the outlines, the likeliest first; without those that are much like a
+        likelier one.
     """
     reduced = shrink_image(blurry, scale)
     misfits = spectral_misfits(reduced, outlines, estimate_noise(reduced))
-    chosen: list[int] = []
+    ranked: list[int] = []
     for place in np.argsort(misfits).tolist():
-        if all(similarity(outlines[place], outlines[other]) < _SAME for other in chosen):
-            chosen.append(place)
-        if len(chosen) == count:
-            break
-    return chosen
+        if all(similarity(outlines[place], outlines[other]) < _SAME for other in ranked):
+            ranked.append(place)
+    return ranked

@@ -38,7 +38,7 @@ class EstimateKernel(Stage):
     windows : int
         How many windows may give outlines of their own, where there is room for them.
     outlines : int
-        From how many outlines kernels are estimated.
+        From how many of all outlines kernels are estimated, and then from each window's likeliest.
     margin : float
         How much smaller than that of the first kernel the misfit of another must be.
     """
