@@ -17,7 +17,7 @@ UNTRUSTED = (
     "wrong; compare the restored image with the blurry one"
 )
 REFUSED = (
-    "no blur at all explains the image's spectrum better than any kernel found, so the image stays "
+    "no kernel found explains the image's spectrum much better than no blur, so the image stays "
     "as it is; the file beside it that ends in _doubtful.png is what the likeliest kernel gives"
 )
 COLLAPSED = "the kernel has collapsed to a point: no blur was found; try another --kernel_size"
@@ -84,13 +84,15 @@ class EstimateKernel(Stage):
 
 @dataclass(frozen=True)
 class CheckKernel(Stage):
-    """Leave the image as it is if no blur at all is likelier than the kernel, by its spectrum.
+    """Leave the image as it is if the kernel explains its spectrum hardly better than no blur.
 
-    What the kernel gives is then written beside. If the kernel is hardly likelier, or not trusted
-    (see `is_trusted`), a doubt is noted.
+    That is so only if the kernel is not trusted (see `utils.engine.likelihood.is_trusted`); what it
+    gives is then written beside. Of one that is not trusted, or hardly likelier, a doubt is noted.
 
     Parameters
     ----------
+    least : float
+        The share of no blur's misfit that a kernel must explain, lest it is refused.
     doubt : float
         How much smaller than that of no blur a kernel's misfit must be, lest a doubt is noted.
     most_clipped : float
@@ -99,6 +101,7 @@ class CheckKernel(Stage):
     """
 
     name: ClassVar[str] = "kernel check"
+    least: float = 0.3
     doubt: float = 0.05
     most_clipped: float = 0.05
 
@@ -112,7 +115,9 @@ class CheckKernel(Stage):
         work.step(1, 1)
         if misfits:
             misfit, of_no_blur = misfits
-            if misfit > of_no_blur and np.mean(blurry >= CLIPPED) <= self.most_clipped:
+            trusted = is_trusted(misfit, of_no_blur)
+            refusable = np.mean(blurry >= CLIPPED) <= self.most_clipped
+            if refusable and not trusted and misfit > (1 - self.least) * of_no_blur:
                 work.note(doubt=REFUSED)
                 margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
                 return replace(
@@ -123,7 +128,7 @@ class CheckKernel(Stage):
                 )
             if misfit > of_no_blur - self.doubt:
                 work.note(doubt=HARDLY_LIKELIER)
-            elif not is_trusted(misfit, of_no_blur):
+            elif not trusted:
                 work.note(doubt=UNTRUSTED)
         if kernel.max() == 1:
             work.note(doubt=COLLAPSED)
