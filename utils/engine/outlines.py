@@ -1,7 +1,7 @@
 """A kernel's outlines by many selections of edges: where one fails, the judge draws from a lottery.
 
 What comes of a hard image is chaotic: selections that hardly differ find the kernel or lose it.
-At half size an outline takes a tenth of an estimate's time, and its misfit follows how much it is
+At half size an outline takes a fifth of an estimate's time, and its misfit follows how much it is
 like the true kernel.
 """
 

@@ -182,6 +182,7 @@ def test_nothing_is_estimated_again_after_an_interruption(searched, image, steps
     assert len(searched.asked) == 9 - done and len(searched.asked_outlines) == 25 - outlined
     assert told_again[-1] == told[-1]
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
+    np.testing.assert_array_equal(resumed.sharp, whole.sharp)
 
 
 # Outlines
