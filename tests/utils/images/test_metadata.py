@@ -157,10 +157,19 @@ def test_a_profile_of_other_channels_is_left_out(tmp_path, mode, profile, capfd)
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("damaged", [
-    b"", SRGB[:-9], SRGB[:100], bytes(300), SRGB[:130] + b"\xff" + SRGB[131:],
-    SRGB[:137] + b"\xff" + SRGB[138:], SRGB[:36] + b"????" + SRGB[40:],
-])  # fmt: skip
+# Named, because a profile holds the time it was made at, and a test's name must not.
+DAMAGED = {
+    "empty": b"",
+    "end cut off": SRGB[:-9],
+    "header cut off": SRGB[:100],
+    "zeros": bytes(300),
+    "count of tags": SRGB[:130] + b"\xff" + SRGB[131:],
+    "place of a tag": SRGB[:137] + b"\xff" + SRGB[138:],
+    "signature": SRGB[:36] + b"????" + SRGB[40:],
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_a_damaged_profile_is_ignored(tmp_path, kind, damaged, capfd):
     assert usable_profile(damaged, color=True) == b""
