@@ -22,6 +22,8 @@ from utils.engine.kernel_fit import (
     prune,
     spectrum_of,
 )
+from utils.engine.likelihood import SEGMENT, Spectrum
+from utils.engine.noise import estimate_noise
 from utils.engine.windows import Place, best_window, part_of
 
 # Scales: from where the kernel's longer side has about this many pixels, by this factor.
@@ -41,11 +43,22 @@ POLISH_ROUNDS = 4
 POLISH_STRONGEST = 0.3
 POLISH_WEIGHT = 8000.0
 
+# Where the spectrum counts, it does so by this much, in a few steps a round. Much more makes the
+# kernel fit what is chance in one image's spectrum, which tells too little at coarse scales.
+SPECTRAL_WEIGHT = 1 / 15
+SPECTRAL_STEPS = 15
+SMALLEST_SPECTRUM = 100
+
+# Kernels from this scale on may turn out better than the last one.
+CANDIDATE_SCALE = 0.5
+
 # Progress counts the work in tenths of a round of the two steps at full size. One of the refinement
-# and one of the polish take so many times as long; each as if its image had so many pixels more.
+# and one of the polish take so many times as long; each as if its image had so many pixels more,
+# and many more where the spectrum of a whole segment counts.
 TENTHS = 10
 REFINE_TIME, POLISH_TIME = 1.6, 7.0
 PIXELS_AT_LEAST = 8000
+SPECTRAL_PIXELS = 120_000
 
 # Pixels a side that a round sees beside the kernel's own. With 512 of them three of Lai's images
 # came out 0.3 dB worse on average, and took twice as long.
@@ -84,8 +97,10 @@ def estimate_kernel(
     *,
     selection: EdgeSelection = USUAL,
     start: Start | None = None,
+    spectral_weight: float = 0.0,
     doubtful: np.ndarray | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
+    on_candidate: Callable[[np.ndarray], None] | None = None,
 ) -> np.ndarray:
     """Estimate the kernel of a uniform blur from the blurry image alone.
 
@@ -106,11 +121,17 @@ def estimate_kernel(
         Which edges show the kernel before it is refined at full size.
     start : (float, (h, w) array), optional
         A scale and the kernel there, sum 1, to go on from; at scale 1 it is only refined.
+    spectral_weight : float
+        How much it counts in the rounds of the two steps that the kernel explains the image's power
+        spectrum (see `utils.engine.likelihood.Spectrum.improve`).
     doubtful : (H, W) bool array, optional
         Pixels whose luminance may be wrong, as where a color's channel was cut off.
     on_step : callable, optional
         Called as ``on_step(done, total, detail)`` after every round, with what is done of the
         work, so that progress is even.
+    on_candidate : callable, optional
+        Called with the (kh, kw) kernels on the way, of sum 1 and enlarged where they are of a
+        smaller scale. Of a noisy image one of them is often better than the last.
 
     Returns
     -------
@@ -138,7 +159,7 @@ def estimate_kernel(
     blurry = np.asarray(blurry, np.float64)
     check_arguments(blurry, kernel_size)
     scales = [each for each in list_scales(kernel_size) if start is None or each[0] > start[0]]
-    rounds = time_of_rounds(blurry.shape, kernel_size, scales)
+    rounds = time_of_rounds(blurry.shape, kernel_size, scales, spectral=spectral_weight > 0)
     refinement = np.repeat([REFINE_TIME, POLISH_TIME], [REFINE_ROUNDS, POLISH_ROUNDS])
     done = np.rint(TENTHS * np.cumsum([*rounds, *refinement])).astype(int)
     steps = iter(done.tolist())
@@ -148,13 +169,25 @@ def estimate_kernel(
         if on_step:
             on_step(step, int(done[-1]), detail)
 
+    def offer(scale: float, kernel: np.ndarray) -> None:
+        if on_candidate and scale > CANDIDATE_SCALE - 1e-9:
+            on_candidate(centre(resize_kernel(kernel, kernel_size, 1 / scale)))
+
     at = at_scales(blurry, doubtful)
     kernel = coarse_to_fine(
-        at, scales, rounds=ROUNDS, selection=selection, start=start, on_round=tell
+        at,
+        scales,
+        rounds=ROUNDS,
+        selection=selection,
+        start=start,
+        spectral_weight=spectral_weight,
+        on_round=tell,
+        on_scale=offer,
     )
     window, _, doubt = _window_at(at, 1.0, kernel_size)
     observation = Observation(window, kernel_size, doubt)
     kernel = _refine(observation, kernel, tell)
+    offer(1.0, kernel)
     for _ in range(POLISH_ROUNDS):
         sharp = deconvolve(window, kernel, POLISH_WEIGHT, clipped=window >= CLIPPED, full=True)
         image = observation.place(sharp)
@@ -186,7 +219,9 @@ def coarse_to_fine(
     rounds: int,
     selection: EdgeSelection = USUAL,
     start: Start | None = None,
+    spectral_weight: float = 0.0,
     on_round: Callable[[str], None],
+    on_scale: Callable[[float, np.ndarray], None] | None = None,
 ) -> np.ndarray:
     """Estimate the kernel scale by scale, each time from where the last one ended.
 
@@ -202,8 +237,12 @@ def coarse_to_fine(
         Which edges show the kernel.
     start : (float, (h, w) array), optional
         A scale and the kernel there; by default a blob at the first of `scales`.
+    spectral_weight : float
+        See `estimate_kernel`.
     on_round : callable
         Takes a description of the scale, after every round.
+    on_scale : callable, optional
+        Takes each scale and the kernel there.
 
     Returns
     -------
@@ -217,11 +256,24 @@ def coarse_to_fine(
         kernel = resample(kernel, size, scale / previous_scale)
         is_first = start is None and scale == previous_scale
         previous_scale = scale
+        image, _ = at(scale)
+        counts = spectral_weight > 0 and spectrum_counts(image.shape, size)
+        spectrum = Spectrum(image, estimate_noise(image)) if counts else None
         for weight in weights_at(scale, rounds, selection, is_first=is_first):
             edges = edges_under(observation, kernel, weight, selection.strongest)
             kernel = centre(prune(fit_edges(edges, observation, kernel)))
+            if spectrum:
+                kernel = centre(prune(spectrum.improve(kernel, spectral_weight, SPECTRAL_STEPS)))
             on_round(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
+        if on_scale:
+            on_scale(scale, kernel)
     return kernel
+
+
+def spectrum_counts(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> bool:
+    """Whether an image's spectrum tells enough of a kernel of a size to be fitted to."""
+    side = min(SEGMENT, *image_size)
+    return side >= SMALLEST_SPECTRUM and max(kernel_size) <= side // 2
 
 
 def weights_at(
@@ -314,16 +366,23 @@ def time_of_rounds(
     image_size: tuple[int, int],
     kernel_size: tuple[int, int],
     scales: list[tuple[float, tuple[int, int]]],
+    *,
+    spectral: bool = False,
 ) -> np.ndarray:
-    """What each round at some scales takes, about, in units of one at full size."""
+    """What each round at some scales takes, about, in units of a usual one at full size."""
 
-    def pixels(scale: float, size: tuple[int, int]) -> float:
+    def pixels(scale: float, size: tuple[int, int], spectral: bool) -> float:
         sides = zip(image_size, size, strict=True)
-        return PIXELS_AT_LEAST + math.prod(
+        number = PIXELS_AT_LEAST + math.prod(
             min(scale * side, WINDOW + extent) + extent for side, extent in sides
         )
+        reduced = round(image_size[0] * scale), round(image_size[1] * scale)
+        if spectral and spectrum_counts(reduced, size):
+            number += SPECTRAL_PIXELS * (min(SEGMENT, *reduced) / SEGMENT) ** 2
+        return number
 
-    return np.repeat([pixels(*each) / pixels(1, kernel_size) for each in scales], ROUNDS)
+    usual = pixels(1, kernel_size, False)
+    return np.repeat([pixels(*each, spectral) / usual for each in scales], ROUNDS)
 
 
 def _flatten(observation: Observation, kernel: np.ndarray, weight: float) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""The search for a kernel that explains an image: the usual estimate, else many outlines."""
+"""The search for a kernel that explains an image: by one estimate, another, and many outlines."""
 
 from itertools import product
 
 import numpy as np
 
 from utils.engine.estimate_kernel import (
+    SPECTRAL_WEIGHT,
     USUAL,
     EdgeSelection,
     Start,
@@ -14,7 +15,7 @@ from utils.engine.estimate_kernel import (
     window_for,
 )
 from utils.engine.kernel_fit import CLIPPED
-from utils.engine.likelihood import NO_BLUR, can_judge, is_trusted, spectral_misfits
+from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
 from utils.engine.outlines import (
     SELECTIONS,
     WINDOW_SELECTIONS,
@@ -32,7 +33,8 @@ WHOLE: Place = (slice(None), slice(None))
 class KernelSearch:
     """The search for an image's kernel: one estimate after another until one is trusted.
 
-    What is found is kept with the work, so that an interrupted search goes on where it was.
+    Each has more than one kernel: besides the last, those on the way to it. What is found is kept
+    with the work, so that an interrupted search goes on where it was.
 
     Parameters
     ----------
@@ -45,9 +47,9 @@ class KernelSearch:
 
     Attributes
     ----------
-    kernels : list of (kh, kw) array
-        The kernels found.
-    misfits : list of float
+    estimates : list of list of (kh, kw) array
+        The kernels of each estimate, its last one first.
+    misfits : list of list of float
         Theirs; empty if the image is too small for any to be judged.
     of_no_blur : float
         The misfit of no blur at all.
@@ -56,28 +58,45 @@ class KernelSearch:
     def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
         self.size, self.noise, self.work = restoration.kernel_size, noise, work
-        state = work.state or {"kernels": [], "outlines": [], "before": 0}
-        self.kernels: list[np.ndarray] = list(state["kernels"])
+        state = work.state or {"estimates": [], "outlines": [], "before": 0}
+        self.estimates: list[list[np.ndarray]] = list(state["estimates"])
         self.outlines: list[np.ndarray] = list(state["outlines"])
-        self.before = int(state["before"])  # the work on kernels that is done
+        self.before = int(state["before"])  # the work on estimates that is done
         self.works: list[int] = []  # that on each outline
-        self.judged = can_judge(self.blurry.shape, self.size)
-        self.misfits: list[float] = []
+        self.misfits: list[list[float]] = []
         self.of_no_blur = 0.0
-        if self.judged:
-            self.of_no_blur, *self.misfits = spectral_misfits(
-                self.blurry, [NO_BLUR, *self.kernels], noise
-            )
+        self.spectrum: Spectrum | None = None
+        if can_judge(self.blurry.shape, self.size):
+            self.spectrum = Spectrum(self.blurry, noise)
+            self.of_no_blur = self.spectrum.misfit(NO_BLUR)
+            self.misfits = [self._judge(kernels) for kernels in self.estimates]
 
     @property
     def trusts_one(self) -> bool:
         """Whether a kernel is trusted, as one must be that cannot be judged."""
-        return not self.judged or is_trusted(min(self.misfits), self.of_no_blur)
+        if not self.spectrum:
+            return True
+        return is_trusted(min(map(min, self.misfits)), self.of_no_blur)
+
+    def likeliest(self, margin: float) -> np.ndarray:
+        """The kernel with the least misfit, or the usual one if it is behind by a margin at most.
+
+        The usual one has no such privilege if it is less likely than no blur.
+        """
+        usual = self.estimates[0][0]
+        if not self.spectrum:
+            return usual
+        misfits, kernels = sum(self.misfits, []), sum(self.estimates, [])
+        if min(misfits) < misfits[0] - margin or misfits[0] > self.of_no_blur:
+            return kernels[int(np.argmin(misfits))]
+        return usual
 
     def look_for_kernel(self) -> None:
-        """Estimate the kernel as usual."""
-        if not self.kernels:
+        """Estimate the kernel as usual; if that is not trusted, let the spectrum count as well."""
+        if not self.estimates:
             self._estimate(WHOLE, USUAL)
+        if len(self.estimates) == 1 and not self.trusts_one:
+            self._estimate(WHOLE, USUAL, spectral_weight=SPECTRAL_WEIGHT)
 
     def look_among_outlines(self, windows: int, count: int) -> None:
         """Estimate kernels from the likeliest of many outlines, until one is trusted.
@@ -116,7 +135,7 @@ class KernelSearch:
                 # The steps of the finer scales find what the outline lacks, or lose what it has.
                 enlarged = resize_kernel(outline, self.size, 1 / scale)
                 starts.append((places[where], selection, (1.0, enlarged)))
-        for start in starts[len(self.kernels) - 1 :]:
+        for start in starts[len(self.estimates) - 2 :]:
             self._estimate(*start)
             if self.trusts_one:
                 break
@@ -129,9 +148,20 @@ class KernelSearch:
         first = window_for(self.blurry, self.size)
         return windows_beside(self.blurry, first, count, clipped=clipped)
 
-    def _estimate(self, place: Place, selection: EdgeSelection, start: Start | None = None) -> None:
-        attempt = f"start {len(self.kernels) + 1}, " if self.kernels else ""
+    def _judge(self, kernels: list[np.ndarray]) -> list[float]:
+        assert self.spectrum is not None
+        return [self.spectrum.misfit(kernel) for kernel in kernels]
+
+    def _estimate(
+        self,
+        place: Place,
+        selection: EdgeSelection,
+        start: Start | None = None,
+        spectral_weight: float = 0.0,
+    ) -> None:
+        attempt = f"start {len(self.estimates) + 1}, " if self.estimates else ""
         whole_work = 0
+        candidates: list[np.ndarray] = []
 
         def tell(done: int, total: int, detail: str) -> None:
             nonlocal whole_work
@@ -143,16 +173,18 @@ class KernelSearch:
             self.size,
             selection=selection,
             start=start,
+            spectral_weight=spectral_weight,
             doubtful=part_of(self.doubtful, place),
             on_step=tell,
+            on_candidate=candidates.append,
         )
         self.before += whole_work
-        self.kernels.append(kernel)
-        if self.judged:
-            self.misfits += spectral_misfits(self.blurry, [kernel], self.noise)
+        self.estimates.append([kernel, *candidates])
+        if self.spectrum:
+            self.misfits.append(self._judge(self.estimates[-1]))
 
     def _tell(self, done: int, total: int, detail: str) -> None:
         """Report so much done of what is begun, after all that was done before."""
-        known = {"kernels": self.kernels, "outlines": self.outlines, "before": self.before}
+        known = {"estimates": self.estimates, "outlines": self.outlines, "before": self.before}
         before = self.before + sum(self.works[: len(self.outlines)])
         self.work.step(before + done, before + total, detail, lambda: known)

@@ -18,6 +18,7 @@ from utils.engine.estimate_kernel import (
     estimate_kernel,
     list_scales,
     resize_kernel,
+    spectrum_counts,
 )
 from utils.engine.finish import finish
 from utils.engine.kernel_fit import (
@@ -120,6 +121,38 @@ def test_a_coarse_round_is_told_as_less_work():
     done = [0, *(done for done, *_ in told)]
     scales = np.diff(done)[: ROUNDS * len(list_scales((15, 15)))].reshape(-1, ROUNDS).mean(axis=1)
     assert (np.diff(scales) > 0).all() and scales[0] < scales[-1] / 2
+
+
+def test_kernels_on_the_way_are_offered_at_full_size(scene, estimate):
+    offered: list[np.ndarray] = []
+    found = estimate_kernel(scene[0], (11, 13), on_candidate=offered.append)
+    np.testing.assert_array_equal(found, estimate)
+    # One at half size, one between, and at full size before and after the refinement.
+    assert [kernel.shape for kernel in offered] == [(11, 13)] * 4
+    assert all(kernel.sum() == pytest.approx(1) for kernel in offered)
+    likeness = [similarity(kernel, found) for kernel in offered]
+    assert likeness == sorted(likeness) and 0.4 < likeness[0] < likeness[-1] < 1
+
+
+def test_the_spectrum_counts_where_it_tells_enough_and_more_work_is_told(scene):
+    totals: dict[float, int] = {}
+    kernels = [
+        estimate_kernel(
+            scene[0],
+            (11, 13),
+            spectral_weight=weight,
+            on_step=lambda done, total, detail, weight=weight: totals.update({weight: total}),
+        )
+        for weight in (0.0, 0.1)
+    ]
+    assert totals[0.1] > totals[0.0]
+    assert similarity(*kernels) > 0.7 and not np.array_equal(*kernels)
+    for image_size, kernel_size, counts in [
+        ((100, 100), (49, 9), True),
+        ((99, 300), (9, 9), False),
+        ((120, 120), (61, 9), False),
+    ]:
+        assert spectrum_counts(image_size, kernel_size) == counts
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import optimize
 from scipy.ndimage import shift
 from scipy.signal import correlate
 
@@ -11,7 +12,8 @@ from tests.pictures import NOISE, blur, hook, line
 from tests.runs import checkpoint_in, quiet_work
 from utils.engine import kernel_search, likelihood
 from utils.engine.kernel_fit import centre
-from utils.engine.likelihood import NO_BLUR, can_judge, is_trusted, spectral_misfits
+from utils.engine.kernel_size import similarity
+from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted, spectral_misfits
 from utils.engine.methods import LEVIN, QUICK, blind_methods
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration
@@ -27,20 +29,22 @@ def test_the_right_kernel_explains_the_spectrum_best(sharp, kernel):
     assert right < min(others) - 0.05
 
 
-@pytest.mark.parametrize("shape", [(256, 256), (255, 300), (400, 600)])
-def test_the_misfit_of_the_true_spectrum_is_nothing(shape):
+def scene_of_noise(shape, seed):
     """Noise colored by a power law, from the middle of a larger field so that it does not wrap."""
     field = 2 * shape[0], 2 * shape[1]
     frequency = np.hypot(np.fft.fftfreq(field[0])[:, None], np.fft.rfftfreq(field[1]))
     frequency[0, 0] = 1
-    misfits = []
-    for seed in range(8):
-        noise = np.random.default_rng(seed).standard_normal(field)
-        scene = np.fft.irfft2(np.fft.rfft2(noise) * frequency**-1.2, field)[: shape[0], : shape[1]]
-        scene = 0.5 + 0.2 * scene / scene.std()
-        misfits.append(spectral_misfits(scene, [NO_BLUR, line(9, 9)], 0.002))
+    noise = np.random.default_rng(seed).standard_normal(field)
+    scene = np.fft.irfft2(np.fft.rfft2(noise) * frequency**-1.2, field)[: shape[0], : shape[1]]
+    return 0.5 + 0.2 * scene / scene.std()
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (255, 300), (400, 600)])
+def test_the_misfit_of_the_true_spectrum_is_nothing(shape):
+    scenes = [scene_of_noise(shape, seed) for seed in range(8)]
+    misfits = [spectral_misfits(scene, [NO_BLUR, line(9, 9)], 0.002) for scene in scenes]
     right, wrong = np.mean(misfits, axis=0)
-    assert abs(right) < 0.02 and wrong > 0.5
+    assert abs(right) < 0.01 and wrong > 0.4
 
 
 def test_no_blur_is_likeliest_where_there_is_none(sharp):
@@ -60,12 +64,57 @@ def test_the_taper_is_accounted_for():
     kernel = np.full((1, 32), 1 / 32)  # zeros at every eighth frequency of 256
     blurry = correlate(rng.standard_normal((4000, 2000)), kernel, "valid")
     found = likelihood._power_spectrum(blurry, 256)
-    expected = likelihood._transfer(kernel, 256)
+    correlation = np.fft.irfft2(np.abs(np.fft.rfft2(kernel, (256, 256))) ** 2)
+    expected = np.fft.rfft2(correlation * likelihood._spread(256)).real
     columns = np.arange(1, 60)
     ratio = found[:, columns].mean(axis=0) / expected[:, columns].mean(axis=0)
     assert np.abs(ratio - 1).max() < 0.15
     untapered = np.abs(np.fft.rfft(kernel[0], 256)) ** 2
     assert untapered[8] < 1e-20 < 1e-5 < expected[0, 8]
+
+
+def test_lines_in_a_spectrum_do_not_outweigh_the_rest(sharp):
+    """As those of a facade, or of rows of letters."""
+    rows = 0.1 * np.sin(2 * np.pi * np.arange(sharp.shape[0]) / 9)[:, None]
+    kernel = hook(15, 11)
+    right, wrong, none = spectral_misfits(
+        blur(sharp + rows, kernel), [kernel, kernel.T, NO_BLUR], NOISE
+    )
+    assert right < 0.1 and is_trusted(right, none) and not is_trusted(wrong, none)
+
+
+@pytest.fixture
+def spectrum():
+    return Spectrum(blur(scene_of_noise((300, 300), 0), RIGHT), NOISE)
+
+
+def test_the_slope_by_the_kernel_is_that_of_the_misfit(monkeypatch, spectrum):
+    asked = []
+
+    def minimise(function, start, **others):
+        asked.append((function, start))
+        return optimize.OptimizeResult(x=start)
+
+    monkeypatch.setattr(likelihood.optimize, "minimize", minimise)
+    spectrum.improve(WRONG + 0.001, 0.7, 1)
+    (function, start), change = asked[0], 1e-5
+    _, slopes = function(start)
+    assert start.size == WRONG.size + 8
+    for place in [0, 40, 100, 224, 225, 230, 232]:
+        step = change * (np.arange(start.size) == place)
+        slope = (function(start + step)[0] - function(start - step)[0]) / 2 / change
+        assert slopes[place] == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def test_a_kernel_is_improved_by_the_spectrum(spectrum):
+    damaged = RIGHT + 0.5 * np.roll(RIGHT, 4, axis=1)
+    damaged /= damaged.sum()
+    improved = spectrum.improve(damaged, 1.0, 50)
+    assert improved.min() >= 0 and improved.sum() == pytest.approx(1)
+    assert spectrum.misfit(improved) < 0.5 * spectrum.misfit(damaged)
+    assert similarity(improved, RIGHT) > similarity(damaged, RIGHT) + 0.015
+    little = spectrum.improve(damaged, 1e-6, 50)
+    np.testing.assert_allclose(little, damaged, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +158,12 @@ OTHER = np.pad(line(9, 9), 3)
 @pytest.mark.parametrize(
     ("misfit", "of_no_blur", "trusted"),
     [
-        (0.10, 0.40, True),
-        (0.11, 0.40, False),
-        (0.09, 0.20, True),
-        (0.09, 0.16, False),
-        (0.05, 0.06, True),
-        (0.06, 0.06, False),
-        (-0.03, 0.0, True),
+        (0.10, 0.26, True),
+        (0.10, 0.24, False),
+        (0.02, 0.06, True),
+        (0.03, 0.06, False),
+        (0.001, 0.0, False),
+        (-0.001, 0.0, True),
     ],
 )
 def test_a_kernel_is_trusted_by_its_misfit_and_that_of_no_blur(misfit, of_no_blur, trusted):
@@ -159,7 +207,7 @@ def check(image, kernel):
 @pytest.mark.parametrize(
     ("misfit", "kept", "doubt"),
     [
-        (0.10, True, ""),
+        (0.12, True, ""),
         (0.20, True, "less well than right ones"),
         (0.22, False, "stays as it is"),
         (0.31, False, "stays as it is"),
@@ -172,19 +220,10 @@ def test_a_kernel_is_refused_if_it_explains_little(monkeypatch, image, misfit, k
     assert doubt in said if doubt else not said
 
 
-def test_a_small_blur_is_not_refused(monkeypatch, image):
+def test_a_small_blur_is_doubted_but_not_refused(monkeypatch, image):
     """It leaves little to explain, and its kernel hardly less."""
-    give_misfits(monkeypatch, (OTHER, 0.04), (NO_BLUR, 0.05))
+    give_misfits(monkeypatch, (OTHER, 0.005), (NO_BLUR, 0.02))
     found, said = check(image, OTHER)
-    assert found.has_blur and "hardly better" in said
-
-
-def test_nothing_is_refused_where_much_is_clipped(monkeypatch, image):
-    """No kernel explains highlights that are cut off."""
-    bright = (1.6 * image).clip(0, 1)
-    assert (bright == 1).mean() > 0.05
-    give_misfits(monkeypatch, (OTHER, 0.4))
-    found, said = check(bright, OTHER)
     assert found.has_blur and "hardly better" in said
 
 
@@ -220,7 +259,7 @@ def test_the_fits_kernel_is_taken_if_it_is_clearly_better(monkeypatch, untrusted
     assert found.sharp.std() > 0.01 and found.losses == [1.0, 0.5]
     assert notes["misfit"][1] < notes["misfit"][0]
 
-    give_misfits(monkeypatch, (WRONG, 0.2), (RIGHT, 0.19))
+    give_misfits(monkeypatch, (WRONG, 0.2), (RIGHT, 0.195))
     kept, _ = fit(monkeypatch, untrusted, RIGHT)
     np.testing.assert_array_equal(kept.kernel, WRONG)
     np.testing.assert_array_equal(kept.sharp, untrusted.sharp)
@@ -259,7 +298,7 @@ def test_only_a_small_and_clean_image_without_a_trusted_kernel_is_fitted(monkeyp
 # The refinement's kernel
 
 
-@pytest.mark.parametrize(("misfit", "kept"), [(0.115, False), (0.125, True)])
+@pytest.mark.parametrize(("misfit", "kept"), [(0.113, False), (0.117, True)])
 def test_a_refined_kernel_that_explains_less_is_left_out(monkeypatch, untrusted, misfit, kept):
     calls = []
 

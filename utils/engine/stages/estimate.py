@@ -27,11 +27,12 @@ COLLAPSED = "the kernel has collapsed to a point: no blur was found; try another
 class EstimateKernel(Stage):
     """Estimate the kernel from coarse to fine, and deconvolve the image with it.
 
-    If the kernel does not explain the image's power spectrum, its outlines are estimated by many
-    selections of edges, and in some windows of a large image. From the likeliest of them kernels
-    are estimated, until one explains it, and the likeliest kernel is taken if it is clearly ahead
-    of the first. See `utils.engine.estimate_kernel.estimate_kernel`, `utils.engine.outlines`,
-    `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
+    If the kernel does not explain the image's power spectrum, it is estimated again such that this
+    counts as well. If that does not help, its outlines are estimated by many selections of edges,
+    and in some windows of a large image, and from the likeliest of them kernels, until one explains
+    it. Each estimate also has kernels on its way, and the likeliest of all is taken if it is
+    clearly ahead of the first. See `utils.engine.estimate_kernel.estimate_kernel`,
+    `utils.engine.outlines`, `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class EstimateKernel(Stage):
     name: ClassVar[str] = "kernel estimate"
     windows: int = 2
     outlines: int = 3
-    margin: float = 0.02
+    margin: float = 0.01
 
     def check(self, restoration: Restoration) -> None:
         from utils.engine.estimate_kernel import check_arguments
@@ -69,15 +70,12 @@ class EstimateKernel(Stage):
         search.look_for_kernel()
         if not search.trusts_one:
             search.look_among_outlines(self.windows, self.outlines)
-        best, misfits = 0, search.misfits
-        if misfits:
-            if min(misfits) < misfits[0] - self.margin or misfits[0] > search.of_no_blur:
-                best = int(np.argmin(misfits))
+        if search.misfits:
             work.note(
-                misfit=[round(misfit, 3) for misfit in misfits],
+                misfit=[round(min(misfits), 3) for misfits in search.misfits],
                 of_no_blur=round(search.of_no_blur, 3),
             )
-        found = deconvolved(restoration, search.kernels[best])
+        found = deconvolved(restoration, search.likeliest(self.margin))
         work.save(found)
         return found
 
@@ -95,18 +93,13 @@ class CheckKernel(Stage):
         The share of no blur's misfit that a kernel must explain, lest it is refused.
     doubt : float
         How much smaller than that of no blur a kernel's misfit must be, lest a doubt is noted.
-    most_clipped : float
-        The largest share of clipped pixels with which a kernel is refused. They are explained by no
-        kernel.
     """
 
     name: ClassVar[str] = "kernel check"
     least: float = 0.3
-    doubt: float = 0.05
-    most_clipped: float = 0.05
+    doubt: float = 0.03
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
-        from utils.engine.kernel_fit import CLIPPED
         from utils.engine.likelihood import NO_BLUR, is_trusted
 
         assert restoration.kernel is not None and restoration.sharp is not None
@@ -116,8 +109,7 @@ class CheckKernel(Stage):
         if misfits:
             misfit, of_no_blur = misfits
             trusted = is_trusted(misfit, of_no_blur)
-            refusable = np.mean(blurry >= CLIPPED) <= self.most_clipped
-            if refusable and not trusted and misfit > (1 - self.least) * of_no_blur:
+            if not trusted and misfit > (1 - self.least) * of_no_blur:
                 work.note(doubt=REFUSED)
                 margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
                 return replace(

@@ -223,7 +223,7 @@ class FitIfUntrusted(SmallFit, JointFit):
     """
 
     name: ClassVar[str] = "plain fit"
-    margin: float = 0.02
+    margin: float = 0.01
 
     @property
     def reason(self) -> str:

@@ -31,7 +31,7 @@ class Refine(Stage):
     rounds: int = 12
     highest: float = 20 / 255
     lowest: float = 3.5
-    margin: float = 0.02
+    margin: float = 0.015
 
     def applies(self, restoration: Restoration) -> bool:
         return restoration.has_blur
