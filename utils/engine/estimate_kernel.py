@@ -131,7 +131,8 @@ def estimate_kernel(
         work, so that progress is even.
     on_candidate : callable, optional
         Called with the (kh, kw) kernels on the way, of sum 1 and enlarged where they are of a
-        smaller scale. Of a noisy image one of them is often better than the last.
+        smaller scale. Of a noisy image one of them is often better than the last. Where the
+        spectrum counts, by which such kernels may be chosen, those bent to it are left out.
 
     Returns
     -------
@@ -169,9 +170,13 @@ def estimate_kernel(
         if on_step:
             on_step(step, int(done[-1]), detail)
 
-    def offer(scale: float, kernel: np.ndarray) -> None:
-        if on_candidate and scale > CANDIDATE_SCALE - 1e-9:
+    def offer(kernel: np.ndarray, scale: float = 1.0) -> None:
+        if on_candidate:
             on_candidate(centre(resize_kernel(kernel, kernel_size, 1 / scale)))
+
+    def offer_large(scale: float, kernel: np.ndarray) -> None:
+        if scale > CANDIDATE_SCALE - 1e-9 and not spectral_weight:
+            offer(kernel, scale)
 
     at = at_scales(blurry, doubtful)
     kernel = coarse_to_fine(
@@ -182,12 +187,12 @@ def estimate_kernel(
         start=start,
         spectral_weight=spectral_weight,
         on_round=tell,
-        on_scale=offer,
+        on_scale=offer_large,
     )
     window, _, doubt = _window_at(at, 1.0, kernel_size)
     observation = Observation(window, kernel_size, doubt)
     kernel = _refine(observation, kernel, tell)
-    offer(1.0, kernel)
+    offer(kernel)
     for _ in range(POLISH_ROUNDS):
         sharp = deconvolve(window, kernel, POLISH_WEIGHT, clipped=window >= CLIPPED, full=True)
         image = observation.place(sharp)

@@ -136,16 +136,19 @@ def test_kernels_on_the_way_are_offered_at_full_size(scene, estimate):
 
 def test_the_spectrum_counts_where_it_tells_enough_and_more_work_is_told(scene):
     totals: dict[float, int] = {}
+    offered: list[np.ndarray] = []
     kernels = [
         estimate_kernel(
             scene[0],
             (11, 13),
             spectral_weight=weight,
             on_step=lambda done, total, detail, weight=weight: totals.update({weight: total}),
+            on_candidate=offered.append if weight else None,
         )
         for weight in (0.0, 0.1)
     ]
     assert totals[0.1] > totals[0.0]
+    assert len(offered) == 1  # the refined one, which is not bent to the spectrum any more
     assert similarity(*kernels) > 0.7 and not np.array_equal(*kernels)
     for image_size, kernel_size, counts in [
         ((100, 100), (49, 9), True),
