@@ -81,14 +81,20 @@ class KernelSearch:
     def likeliest(self, margin: float) -> np.ndarray:
         """The kernel with the least misfit, or the usual one if it is behind by a margin at most.
 
-        The usual one has no such privilege if it is less likely than no blur.
+        The usual one has no such privilege if only the other is trusted, or if it is less likely
+        than no blur.
         """
         usual = self.estimates[0][0]
         if not self.spectrum:
             return usual
         misfits, kernels = sum(self.misfits, []), sum(self.estimates, [])
-        if min(misfits) < misfits[0] - margin or misfits[0] > self.of_no_blur:
-            return kernels[int(np.argmin(misfits))]
+        least, of_usual = min(misfits), misfits[0]
+        if (
+            least < of_usual - margin
+            or of_usual > self.of_no_blur
+            or (self.trusts_one and not is_trusted(of_usual, self.of_no_blur))
+        ):
+            return kernels[misfits.index(least)]
         return usual
 
     def look_for_kernel(self) -> None:

@@ -30,8 +30,8 @@ class EstimateKernel(Stage):
     If the kernel does not explain the image's power spectrum, it is estimated again such that this
     counts as well. If that does not help, its outlines are estimated by many selections of edges,
     and in some windows of a large image, and from the likeliest of them kernels, until one explains
-    it. Each estimate also has kernels on its way, and the likeliest of all is taken if it is
-    clearly ahead of the first. See `utils.engine.estimate_kernel.estimate_kernel`,
+    it. Each estimate also has kernels on its way, and the likeliest of all is taken if it alone is
+    trusted or clearly ahead of the first. See `utils.engine.estimate_kernel.estimate_kernel`,
     `utils.engine.outlines`, `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
