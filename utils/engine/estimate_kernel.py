@@ -22,7 +22,7 @@ from utils.engine.kernel_fit import (
     prune,
     spectrum_of,
 )
-from utils.engine.likelihood import SEGMENT, Spectrum
+from utils.engine.likelihood import SEGMENT, Spectrum, can_judge
 from utils.engine.noise import estimate_noise
 from utils.engine.windows import Place, best_window, part_of
 
@@ -261,9 +261,9 @@ def coarse_to_fine(
         kernel = resample(kernel, size, scale / previous_scale)
         is_first = start is None and scale == previous_scale
         previous_scale = scale
-        image, _ = at(scale)
-        counts = spectral_weight > 0 and spectrum_counts(image.shape, size)
-        spectrum = Spectrum(image, estimate_noise(image)) if counts else None
+        spectrum = None
+        if spectral_weight and spectrum_counts((image := at(scale)[0]).shape, size):
+            spectrum = Spectrum(image, estimate_noise(image))
         for weight in weights_at(scale, rounds, selection, is_first=is_first):
             edges = edges_under(observation, kernel, weight, selection.strongest)
             kernel = centre(prune(fit_edges(edges, observation, kernel)))
@@ -277,8 +277,7 @@ def coarse_to_fine(
 
 def spectrum_counts(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> bool:
     """Whether an image's spectrum tells enough of a kernel of a size to be fitted to."""
-    side = min(SEGMENT, *image_size)
-    return side >= SMALLEST_SPECTRUM and max(kernel_size) <= side // 2
+    return can_judge(image_size, kernel_size, SMALLEST_SPECTRUM)
 
 
 def weights_at(

@@ -37,10 +37,12 @@ TRUSTED = 0.4
 NO_BLUR = np.ones((1, 1))
 
 
-def can_judge(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> bool:
-    """Whether an image is large enough for `spectral_misfits` of kernels of a size."""
+def can_judge(
+    image_size: tuple[int, int], kernel_size: tuple[int, int], smallest: int = SMALLEST_SEGMENT
+) -> bool:
+    """Whether an image, of a least side, is large enough for `Spectrum` with kernels of a size."""
     side = min(SEGMENT, *image_size)
-    return side >= SMALLEST_SEGMENT and max(kernel_size) <= side // 2
+    return side >= smallest and max(kernel_size) <= side // 2
 
 
 class Spectrum:
@@ -124,12 +126,12 @@ class Spectrum:
         (kh, kw) float64 array
             Non-negative, sum 1.
         """
-        largest, power = kernel.max(), np.sum(kernel**2)
+        largest, power, side = kernel.max(), np.sum(kernel**2), self.shape[0]
         crop = tuple(slice(side) for side in kernel.shape)
         # Frequencies across stand for those of the other sign too, except the first and the last.
         halved = np.full((1, self.seen.shape[1]), 0.5)
         halved[0, 0] = 1
-        if self.shape[1] % 2 == 0:
+        if side % 2 == 0:
             halved[0, -1] = 1
 
         def value_and_gradient(unknown: np.ndarray) -> tuple[float, np.ndarray]:
@@ -140,7 +142,7 @@ class Spectrum:
             )
             slope = np.zeros(self.seen.shape)
             slope[self.seen] = by_transfer
-            slope = fft.irfft2(slope * halved, self.shape) * self.spread * self.seen.shape[0] ** 2
+            slope = fft.irfft2(slope * halved, self.shape) * self.spread * side**2
             slope = 2 * fft.irfft2(fft.rfft2(slope) * spectrum, self.shape)[crop]
             moved = values - kernel
             by_kernel = largest * (weight * slope + moved / power)
@@ -207,9 +209,10 @@ def spectral_misfits(
     -------
     list of float
         For each kernel the negative logarithm of the likelihood, per frequency, less what it would
-        be on average if the assumed smooth spectrum were the true one. Right kernels have 0 to 0.1
-        and at most 0.4 of what no blur has, which is mostly 0.1 to 0.4; wrong kernels lie between
-        or above. A small or smooth kernel, such as a Gaussian, is hardly told from no blur.
+        be on average if the assumed smooth spectrum were the true one. Right kernels mostly
+        have 0 to 0.1 and at most 0.4 of what no blur has, which is 0.1 to 0.4, less with noise;
+        wrong kernels lie between or above. A small or smooth kernel, such as a Gaussian, is hardly
+        told from no blur.
     """
     spectrum = Spectrum(blurry, noise)
     return [spectrum.misfit(kernel) for kernel in kernels]
