@@ -88,6 +88,8 @@ def _packed(value: Any) -> Any:
         return {key: _packed(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(map(_packed, value))
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, np.ndarray):
         return {"array": torch.from_numpy(np.ascontiguousarray(value))}
     if isinstance(value, nn.Module):

@@ -1,4 +1,4 @@
-"""Linear systems that are known by what they do to an image."""
+"""Linear systems whose matrix is known only by its products with images."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,18 @@ def solve(
     solution: np.ndarray,
     steps: int,
 ) -> np.ndarray:
-    """Solve linear systems of one positive matrix side by side, by conjugate gradients."""
+    """Solve systems of one symmetric positive definite matrix by preconditioned conjugate gradients.
+
+    Parameters
+    ----------
+    normal, precondition : callable
+        Take images of shape (N, H, W), and return their products with the matrix, and with an
+        approximation of its inverse.
+    target, solution : (N, H, W) array
+        The right-hand sides, side by side, and what to start from.
+    steps : int
+        Number of iterations.
+    """
 
     def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.einsum("nij,nij->n", a, b)[:, None, None]

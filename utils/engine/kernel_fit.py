@@ -12,7 +12,7 @@ ISLAND = 0.02
 # Levels from which on a pixel may be a highlight that the sensor cut off.
 CLIPPED = 0.98
 
-# Pixels within a kernel of a doubtful one stay out of the kernel step, if this share is left.
+# Pixels within half a kernel of a doubtful one stay out of the kernel step, if this share is left.
 LEAST_LEFT = 0.2
 
 _REFILLS = 3
@@ -26,7 +26,7 @@ class Observation:
     On the grid a sharp image x and a kernel k give the blurry one as ``y[i] = sum_a k[a] x[i + a]``
     with the seen pixels in the upper left corner and nothing known of the others. Of a pixel whose
     highlight the sensor cut off, only a lower bound is seen. Of a doubtful one the image is
-    restored as if it were right, but the kernel is fitted to none that it may share light with.
+    restored as if it were right, but the kernel is fitted to none within half a kernel of it.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ def fit_edges(
     toward : (kh, kw) array, optional
         Another kernel, which the fitted one should be near.
     pull : float
-        By how much: the weight of the squared distance, in units of ``sum(edges**2)``.
+        By how much: the weight of the squared distance, to be compared with ``sum(edges**2)``.
     """
     ridge = _RIDGE * float(np.sum(edges**2, dtype=np.float64))
     gain = 0 if toward is None else pull * toward

@@ -57,7 +57,7 @@ class KernelSearch:
 
     def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
-        self.size, self.noise, self.work = restoration.kernel_size, noise, work
+        self.size, self.work = restoration.kernel_size, work
         state = work.state or {"estimates": [], "outlines": [], "before": 0}
         self.estimates: list[list[np.ndarray]] = list(state["estimates"])
         self.outlines: list[np.ndarray] = list(state["outlines"])

@@ -220,7 +220,7 @@ def spectral_misfits(
 
 def is_trusted(misfit: float, of_no_blur: float) -> bool:
     """Whether a kernel explains the spectrum so well that no other need be looked for."""
-    return misfit <= TRUSTED * of_no_blur
+    return misfit <= min(TRUSTED * of_no_blur, of_no_blur)
 
 
 def _least_misfit(power: np.ndarray, image_size: tuple[int, int], side: int) -> float:

@@ -28,6 +28,10 @@ LARGEST_MAP = 2**28
 # 0.52 GB in all.
 REFINEMENT_BYTES = 700
 
+# Of estimates in windows: a window's side, at most, and of all pixels the image at several scales.
+LARGEST_WINDOW = 512
+WINDOWED_BYTES = 60
+
 # What to do where it does not suffice.
 LESS_MEMORY = (
     "give a smaller image, free some memory, or use --method quick; for a photograph of any size, "
@@ -61,6 +65,21 @@ def refinement_bytes(image_size: tuple[int, int], kernel_size: tuple[int, int]) 
     """Estimate the memory that a deconvolution or a refinement takes, in bytes."""
     (height, width), (kh, kw) = image_size, kernel_size
     return int(FIXED_BYTES + REFINEMENT_BYTES * (height + kh - 1) * (width + kw - 1))
+
+
+def windows_bytes(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> int:
+    """Estimate the memory that kernels' estimates in windows of an image take, in bytes."""
+    window = [min(side, LARGEST_WINDOW) for side in image_size]
+    return int(
+        refinement_bytes((window[0], window[1]), kernel_size)
+        + WINDOWED_BYTES * image_size[0] * image_size[1]
+    )
+
+
+def affordable_threads(threads: int, bytes_each: int) -> int:
+    """How many of some threads may work at once with so much memory each, and half of it free."""
+    free = bytes_free()
+    return threads if free is None else max(1, min(threads, int(free / 2 / bytes_each)))
 
 
 def worth_keeping(

@@ -90,7 +90,7 @@ def restore(
     Raises
     ------
     CheckpointError
-        If `checkpoint` is damaged, or of another task.
+        If `checkpoint` is damaged, or of another method or other networks.
     DataError
         If a stage cannot restore the image, or needs more memory than is free.
     ValueError, FloatingPointError

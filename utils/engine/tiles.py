@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.engine.deconvolution import deconvolve, noise_weight
 from utils.engine.kernel_fit import CLIPPED
+from utils.engine.memory import REFINEMENT_BYTES
 from utils.engine.refine import restore_by_levels
 from utils.images.kernels import crop_to_blurry
 
@@ -20,7 +21,7 @@ SMALLEST_TILE = 128
 _CONTEXT = 24
 _FADE = 16
 
-# Beside the image; the tiles in work, and of each pixel what is known and what is restored.
+# Beside the image: two tiles in work, and of each pixel what is known and what is restored.
 FIXED_BYTES = 1e9
 BYTES_PER_PIXEL = 100
 
@@ -130,6 +131,12 @@ def count_tiles(image_size: tuple[int, int], tile: int = TILE) -> int:
     return rows * columns
 
 
+def tile_bytes(tile: int, kernel_size: tuple[int, ...]) -> int:
+    """Estimate the memory that a tile in work takes, in bytes."""
+    height, width = (tile + 2 * (side // 2 + _CONTEXT + _FADE) for side in kernel_size)
+    return REFINEMENT_BYTES * height * width
+
+
 def tiles_bytes(image_size: tuple[int, int]) -> int:
     """Estimate the memory that the deconvolution of a color image takes, in bytes."""
     return int(FIXED_BYTES + BYTES_PER_PIXEL * image_size[0] * image_size[1])
@@ -141,7 +148,7 @@ def interpolate(field: np.ndarray, row: float, column: float) -> np.ndarray:
     Parameters
     ----------
     field : (R, C, kh, kw) array
-        See `deconvolve_tiles`.
+        See `restore_tiles`.
     row, column : float
         The place, from 0 to 1 in each direction.
 

@@ -64,7 +64,7 @@ def _best_window(
     """The best window, and how much it tells."""
     height, width = image.shape
     rows, columns = (min(side, extent) for side, extent in zip(size, image.shape, strict=True))
-    step = -(-max(height, width) // _SEARCHED)
+    step = min(-(-max(height, width) // _SEARCHED), height, width)
     score = _edges_of(image, clipped, step)
     # Positions on the coarse grid, at which the window ends inside the image.
     window = max(1, rows // step), max(1, columns // step)

@@ -164,6 +164,7 @@ OTHER = np.pad(line(9, 9), 3)
         (0.03, 0.06, False),
         (0.001, 0.0, False),
         (-0.001, 0.0, True),
+        (-0.01, -0.02, False),
     ],
 )
 def test_a_kernel_is_trusted_by_its_misfit_and_that_of_no_blur(misfit, of_no_blur, trusted):
@@ -259,7 +260,11 @@ def test_the_fits_kernel_is_taken_if_it_is_clearly_better(monkeypatch, untrusted
     assert found.sharp.std() > 0.01 and found.losses == [1.0, 0.5]
     assert notes["misfit"][1] < notes["misfit"][0]
 
-    give_misfits(monkeypatch, (WRONG, 0.2), (RIGHT, 0.195))
+    give_misfits(monkeypatch, (WRONG, 0.2), (centre(RIGHT), 0.185))
+    taken, _ = fit(monkeypatch, untrusted, RIGHT)
+    np.testing.assert_allclose(taken.kernel, centre(RIGHT))
+
+    give_misfits(monkeypatch, (WRONG, 0.2), (centre(RIGHT), 0.195))
     kept, _ = fit(monkeypatch, untrusted, RIGHT)
     np.testing.assert_array_equal(kept.kernel, WRONG)
     np.testing.assert_array_equal(kept.sharp, untrusted.sharp)

@@ -174,6 +174,7 @@ def test_chroma_is_split_and_joined_without_loss():
 @pytest.mark.parametrize(
     ("window", "fault"),
     [
+        ((-80, 0, 70, 70), "--window -80 0 70 70: reaches beyond the image"),
         ((50, 10, 80, 80), "--window 50 10 80 80: reaches beyond the image, which is 110 x 100"),
         ((0, 0, 63, 80), "--window 0 0 63 80: give one of at least 64 x 64 pixels"),
     ],

@@ -7,6 +7,10 @@ import numpy as np
 
 from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
+from utils.errors import DataError
+
+# An image of which no two pixels differ by this much shows nothing.
+FLAT = 0.004
 
 HARDLY_LIKELIER = (
     "the kernel explains the image's spectrum hardly better than no blur at all, so it may be "
@@ -53,6 +57,8 @@ class EstimateKernel(Stage):
         from utils.engine.estimate_kernel import check_arguments
 
         check_arguments(restoration.blurry, restoration.kernel_size)
+        if np.ptp(restoration.blurry) < FLAT:
+            raise DataError("no blur can be estimated: the image is of one brightness everywhere")
 
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False

@@ -1,5 +1,6 @@
 """The paper's fits as stages: of both networks, and of Gx alone with a known kernel."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -214,7 +215,7 @@ class FitIfUntrusted(SmallFit, JointFit):
     """Look for the kernel by the paper's method where no estimate of it is trusted.
 
     The fit's kernel is taken if it explains the image's power spectrum better (see
-    `utils.engine.stages.estimate.is_trusted`); its image and its networks are not.
+    `utils.engine.likelihood.is_trusted`); its image and its networks are not.
 
     Parameters
     ----------
@@ -265,7 +266,7 @@ class ReleasedFit(Fit):
 
         state = draw_start(restoration.blurry.shape, restoration.kernel_size, self.recipe, seed)
         assert restoration.gx is not None and restoration.gk is not None
-        return replace(state, gx=restoration.gx, gk=restoration.gk)
+        return replace(state, gx=deepcopy(restoration.gx), gk=deepcopy(restoration.gk))
 
 
 def collapsed_to_black(restored: np.ndarray, blurry: np.ndarray) -> bool:

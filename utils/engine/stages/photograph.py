@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from utils.engine.memory import refinement_bytes
+from utils.engine.memory import affordable_threads, windows_bytes
 from utils.engine.stage import Restoration, Stage, Work
 from utils.engine.stages.refine import Refine
 from utils.errors import DataError
@@ -65,7 +65,7 @@ class InWindow(Stage):
         height, width = restoration.blurry.shape
         if self.window is not None:
             left, top, wide, high = self.window
-            if left + wide > width or top + high > height:
+            if min(left, top) < 0 or left + wide > width or top + high > height:
                 raise ValueError(
                     f"--window {left} {top} {wide} {high}: reaches beyond the image, which is "
                     f"{width} x {height}; give left, top, width and height within it"
@@ -100,7 +100,7 @@ class FindKernelSize(InWindow):
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
     ) -> int:
-        return refinement_bytes((REGION, REGION), kernel_size)
+        return windows_bytes(image_size, kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         import torch
@@ -166,7 +166,7 @@ class WindowKernel(InWindow):
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
     ) -> int:
-        return refinement_bytes((REGION, REGION), kernel_size)
+        return windows_bytes(image_size, kernel_size)
 
     def check(self, restoration: Restoration) -> None:
         super().check(restoration)
@@ -253,7 +253,7 @@ class CompareParts(Stage):
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
     ) -> int:
-        return refinement_bytes((REGION, REGION), kernel_size)
+        return windows_bytes(image_size, kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         import torch
@@ -342,7 +342,7 @@ class Deconvolve(Stage):
 
         from utils.engine.deconvolution import EXPONENT
         from utils.engine.noise import estimate_noise
-        from utils.engine.tiles import count_tiles, restore_tiles, tile_for
+        from utils.engine.tiles import count_tiles, restore_tiles, tile_bytes, tile_for
 
         blurry, chroma = restoration.blurry, restoration.chroma
         field = restoration.kernel_field
@@ -353,6 +353,7 @@ class Deconvolve(Stage):
         if blurry.size > self.many:
             levels = levels[-1:]
         tile = tile_for(blurry.shape, (1, 1) if field is None else field.shape[:2])
+        workers = affordable_threads(torch.get_num_threads(), tile_bytes(tile, kernel.shape[-2:]))
         total = count_tiles(blurry.shape, tile) * (1 if chroma is None else 3)
         steps = iter(range(1, total + 1))
 
@@ -366,7 +367,7 @@ class Deconvolve(Stage):
                 kernel,
                 noise,
                 levels,
-                workers=torch.get_num_threads(),
+                workers=workers,
                 on_tile=tell,
             )
 

@@ -1,4 +1,4 @@
-"""The second stage of the fast method: kernel and image together, under a denoiser as the prior."""
+"""A stage that refines kernel and image together, under a denoiser as the prior."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
