@@ -18,9 +18,9 @@ _BATCH = 2048
 def denoise(image: np.ndarray, noise: float) -> np.ndarray:
     """Remove white noise from an image, for each block together with those that resemble it.
 
-    Twice, blocks of 8 x 8 pixels are stacked with the nearby ones most like them, 16 in all, transformed
-    (cosines in the plane, and across the stack), shrunk, transformed back and averaged: first by a
-    threshold, then by Wiener factors that the first result gives.
+    Twice, blocks of 8 x 8 pixels are stacked with the nearby ones most like them, 16 in all,
+    transformed (cosines in the plane, and across the stack), shrunk, transformed back and averaged:
+    first by a threshold, then by Wiener factors that the first result gives.
 
     Parameters
     ----------

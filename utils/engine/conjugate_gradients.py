@@ -12,7 +12,7 @@ def solve(
     solution: np.ndarray,
     steps: int,
 ) -> np.ndarray:
-    """Solve systems of one symmetric positive definite matrix by preconditioned conjugate gradients.
+    """Solve systems of a symmetric positive definite matrix by conjugate gradients.
 
     Parameters
     ----------

@@ -1,33 +1,26 @@
-"""The search for a kernel that explains an image: by one estimate, another, and many outlines."""
+"""The search for a kernel that explains an image: by one estimate, another, and a beam search."""
 
-from itertools import product
+from typing import Any
 
 import numpy as np
 
+from utils.engine.beam import Beam
 from utils.engine.estimate_kernel import (
     SPECTRAL_WEIGHT,
     USUAL,
     EdgeSelection,
     Start,
-    at_scales,
     estimate_kernel,
-    resize_kernel,
     window_for,
 )
 from utils.engine.kernel_fit import CLIPPED
 from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
-from utils.engine.outlines import (
-    SELECTIONS,
-    WINDOW_SELECTIONS,
-    estimate_outline,
-    outline_scale,
-    rank_outlines,
-    work_of_outline,
-)
 from utils.engine.stage import Restoration, Work
 from utils.engine.windows import Place, part_of, windows_beside
 
 WHOLE: Place = (slice(None), slice(None))
+
+Judged = tuple[float, np.ndarray]  # a kernel and its misfit
 
 
 class KernelSearch:
@@ -58,11 +51,11 @@ class KernelSearch:
     def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
         self.size, self.work = restoration.kernel_size, work
-        state = work.state or {"estimates": [], "outlines": [], "before": 0}
+        state = work.state or {"estimates": [], "beam": None, "before": 0}
         self.estimates: list[list[np.ndarray]] = list(state["estimates"])
-        self.outlines: list[np.ndarray] = list(state["outlines"])
+        self.beam: dict[str, Any] | None = state["beam"]
         self.before = int(state["before"])  # the work on estimates that is done
-        self.works: list[int] = []  # that on each outline
+        self.searched = 0  # that on the beam search, once it is over
         self.misfits: list[list[float]] = []
         self.of_no_blur = 0.0
         self.spectrum: Spectrum | None = None
@@ -79,23 +72,31 @@ class KernelSearch:
         return is_trusted(min(map(min, self.misfits)), self.of_no_blur)
 
     def likeliest(self, margin: float) -> np.ndarray:
-        """The kernel with the least misfit, or the usual one if it is behind by a margin at most.
+        """The kernel with the least misfit, unless another is preferred.
 
-        The usual one has no such privilege if only the other is trusted, or if it is less likely
-        than no blur.
+        Of an estimate the last kernel is preferred, and of what the estimates give the first's, if
+        it is behind by a margin at most. That is not so if only the other is trusted, or if the one
+        preferred is less likely than no blur.
         """
-        usual = self.estimates[0][0]
         if not self.spectrum:
-            return usual
-        misfits, kernels = sum(self.misfits, []), sum(self.estimates, [])
-        least, of_usual = min(misfits), misfits[0]
+            return self.estimates[0][0]
+        found = [
+            self._choose(list(zip(*each, strict=True)), margin)
+            for each in zip(self.misfits, self.estimates, strict=True)
+        ]
+        return self._choose(found, margin)[1]
+
+    def _choose(self, found: list[Judged], margin: float) -> Judged:
+        """The kernel with the least misfit, or the first if that is no worse but by a margin."""
+        least, _ = best = min(found, key=lambda judged: judged[0])
+        misfit, _ = preferred = found[0]
         if (
-            least < of_usual - margin
-            or of_usual > self.of_no_blur
-            or (self.trusts_one and not is_trusted(of_usual, self.of_no_blur))
+            least < misfit - margin
+            or misfit > self.of_no_blur
+            or (is_trusted(least, self.of_no_blur) and not is_trusted(misfit, self.of_no_blur))
         ):
-            return kernels[misfits.index(least)]
-        return usual
+            return best
+        return preferred
 
     def look_for_kernel(self) -> None:
         """Estimate the kernel as usual; if that is not trusted, let the spectrum count as well."""
@@ -104,45 +105,23 @@ class KernelSearch:
         if len(self.estimates) == 1 and not self.trusts_one:
             self._estimate(WHOLE, USUAL, spectral_weight=SPECTRAL_WEIGHT)
 
-    def look_among_outlines(self, windows: int, count: int) -> None:
-        """Estimate kernels from the likeliest of many outlines, until one is trusted.
+    def look_by_beam(self, windows: int) -> None:
+        """Look for kernels by a beam search, and refine them until one is trusted.
 
         Parameters
         ----------
         windows : int
-            How many windows may give outlines of their own.
-        count : int
-            From how many of all outlines kernels are estimated; after them, from the likeliest of
-            each window, for those of one place are often wrong alike.
+            In how many windows besides the whole image, at most.
         """
-        scale = outline_scale(self.blurry.shape, self.size)
         places = [WHOLE, *self._windows(windows)]
-        at = [at_scales(self.blurry[place], part_of(self.doubtful, place)) for place in places]
-        kinds = [(0, selection) for selection in SELECTIONS]
-        kinds += product(range(1, len(places)), WINDOW_SELECTIONS)
-        self.works = [
-            work_of_outline(self.blurry[places[where]].shape, self.size, scale)
-            for where, _ in kinds
-        ]
-        for where, selection in kinds[len(self.outlines) :]:
-            self.outlines.append(estimate_outline(at[where], self.size, scale, selection))
-            left = sum(self.works[len(self.outlines) :])
-            self._tell(0, left, f"outline {len(self.outlines)} of {len(kinds)}")
-
-        starts: list[tuple[Place, EdgeSelection, Start]] = []
-        ranked = rank_outlines(self.blurry, self.outlines, scale)
-        chosen = ranked[:count]
-        for window in range(1, len(places)):
-            chosen += [number for number in ranked if kinds[number][0] == window][:1]
-        for number in dict.fromkeys(chosen):
-            (where, selection), outline = kinds[number], self.outlines[number]
-            starts.append((places[where], selection, (scale, outline)))
-            if scale < 1:
-                # The steps of the finer scales find what the outline lacks, or lose what it has.
-                enlarged = resize_kernel(outline, self.size, 1 / scale)
-                starts.append((places[where], selection, (1.0, enlarged)))
-        for start in starts[len(self.estimates) - 2 :]:
-            self._estimate(*start)
+        beam = Beam(self.blurry, self.size, places, self.doubtful, self.beam)
+        while not beam.done:
+            detail = beam.step()
+            self.beam = beam.state
+            self._tell(beam.work, beam.total, detail)
+        self.searched = beam.total
+        for place, kernel in beam.best[len(self.estimates) - 2 :]:
+            self._estimate(places[place], USUAL, (1.0, kernel))
             if self.trusts_one:
                 break
 
@@ -167,7 +146,7 @@ class KernelSearch:
     ) -> None:
         attempt = f"start {len(self.estimates) + 1}, " if self.estimates else ""
         whole_work = 0
-        candidates: list[np.ndarray] = []
+        candidates = [start[1]] if start else []
 
         def tell(done: int, total: int, detail: str) -> None:
             nonlocal whole_work
@@ -191,6 +170,6 @@ class KernelSearch:
 
     def _tell(self, done: int, total: int, detail: str) -> None:
         """Report so much done of what is begun, after all that was done before."""
-        known = {"estimates": self.estimates, "outlines": self.outlines, "before": self.before}
-        before = self.before + sum(self.works[: len(self.outlines)])
+        known = {"estimates": self.estimates, "beam": self.beam, "before": self.before}
+        before = self.before + self.searched
         self.work.step(before + done, before + total, detail, lambda: known)

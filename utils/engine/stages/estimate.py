@@ -32,25 +32,22 @@ class EstimateKernel(Stage):
     """Estimate the kernel from coarse to fine, and deconvolve the image with it.
 
     If the kernel does not explain the image's power spectrum, it is estimated again such that this
-    counts as well. If that does not help, its outlines are estimated by many selections of edges,
-    and in some windows of a large image, and from the likeliest of them kernels, until one explains
-    it. Each estimate also has kernels on its way, and the likeliest of all is taken if it alone is
-    trusted or clearly ahead of the first. See `utils.engine.estimate_kernel.estimate_kernel`,
-    `utils.engine.outlines`, `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
+    counts as well. If that does not help, kernels are looked for by a beam search over the scales,
+    in some windows of a large image too, and refined until one explains it. Each estimate also has
+    kernels on its way, and the likeliest of all is taken if it alone is trusted or clearly ahead of
+    the first. See `utils.engine.estimate_kernel.estimate_kernel`, `utils.engine.beam.Beam`,
+    `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
     ----------
     windows : int
-        How many windows may give outlines of their own, where there is room for them.
-    outlines : int
-        From how many of all outlines kernels are estimated, and then from each window's likeliest.
+        In how many windows kernels are looked for besides the whole image, if there is room.
     margin : float
         How much smaller than that of the first kernel the misfit of another must be.
     """
 
     name: ClassVar[str] = "kernel estimate"
     windows: int = 2
-    outlines: int = 3
     margin: float = 0.01
 
     def check(self, restoration: Restoration) -> None:
@@ -75,7 +72,7 @@ class EstimateKernel(Stage):
         search = KernelSearch(restoration, noise, work)
         search.look_for_kernel()
         if not search.trusts_one:
-            search.look_among_outlines(self.windows, self.outlines)
+            search.look_by_beam(self.windows)
         if search.misfits:
             work.note(
                 misfit=[round(min(misfits), 3) for misfits in search.misfits],
