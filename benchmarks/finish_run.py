@@ -13,13 +13,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils.engine.finish import finish
 from utils.errors import DataError
-from utils.images.kernels import crop_to_blurry
+from utils.images.kernels import crop_to_blurry, pad_to_sharp
 from utils.images.reading import read_gray, read_kernel
 from utils.images.writing import write_png
 from utils.terminal.program import Parser, run_program
@@ -49,8 +48,7 @@ def finish_image(folders: tuple[Path, Path, Path], name: str) -> float:
     kernel = read_kernel(run / f"{name}_k.png")
     start = time.perf_counter()
     # The file has only the part that the blurry image shows.
-    margins = [((extent - 1) // 2, extent // 2) for extent in kernel.shape]
-    sharp = np.pad(read_gray(run / f"{name}_x.png"), margins, "edge")
+    sharp = pad_to_sharp(read_gray(run / f"{name}_x.png"), kernel.shape)
     finished, _ = finish(blurry, sharp, kernel)
     image = crop_to_blurry(finished, kernel.shape).clip(0, 1)
     write_png(save_path / f"{name}_x.png", image)

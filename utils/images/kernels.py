@@ -39,6 +39,24 @@ def crop_to_blurry(sharp: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarra
     return crop(sharp, kernel_size, ((kh - 1) // 2, (kw - 1) // 2))
 
 
+def pad_to_sharp(image: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarray:
+    """Add the border that a kernel blurs in, repeating an image's edges (see `crop_to_blurry`).
+
+    Parameters
+    ----------
+    image : (H, W) array
+        The image within the blurry one's borders.
+    kernel_size : tuple of int
+        Height kh and width kw of the kernel.
+
+    Returns
+    -------
+    (H + kh - 1, W + kw - 1) array
+        The image with its border.
+    """
+    return np.pad(image, [((side - 1) // 2, side // 2) for side in kernel_size], "edge")
+
+
 def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Crop a sharp image to lie on the blurry image without a shift.
 

@@ -12,7 +12,7 @@ from scipy.signal import correlate2d
 
 from tests.conftest import ROOT
 from utils.engine.blur import blur, fourier_blur
-from utils.images.kernels import crop_registered, crop_to_blurry
+from utils.images.kernels import crop_registered, crop_to_blurry, pad_to_sharp
 
 
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 11), (17, 7)])
@@ -89,3 +89,12 @@ def test_fourier_blur_gradient():
 def test_the_forward_model_needs_no_image_library():
     program = "import sys, utils.engine.blur; sys.exit(bool({'cv2', 'PIL'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("kernel_size", [(5, 3), (1, 7), (4, 6)])
+def test_the_border_that_is_added_is_the_one_that_is_cropped(kernel_size):
+    image = np.random.default_rng(0).random((12, 14))
+    sharp = pad_to_sharp(image, kernel_size)
+    assert sharp.shape == tuple(np.add(image.shape, kernel_size) - 1)
+    np.testing.assert_array_equal(crop_to_blurry(sharp, kernel_size), image)
+    assert np.all(sharp[0, (kernel_size[1] - 1) // 2 :][:14] == image[0])

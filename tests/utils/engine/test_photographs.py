@@ -43,6 +43,13 @@ def test_the_best_window_avoids_highlights_and_fine_texture():
     assert 100 <= columns.start <= 160
 
 
+@pytest.mark.parametrize("shape", [(64, 64_100), (64_100, 70)])
+def test_a_very_long_image_has_a_best_window(shape):
+    rows, columns = best_window(np.full(shape, 0.5), (100, 100))
+    assert (rows.stop - rows.start, columns.stop - columns.start) == tuple(np.minimum(shape, 100))
+    assert 0 <= rows.start < rows.stop <= shape[0] and 0 <= columns.start < columns.stop <= shape[1]
+
+
 def test_windows_beside_the_first_have_edges_and_lie_apart():
     image = np.full((120, 500), 0.5)
     image[:, 260:] = 0.3 + 0.4 * sharp_scene(120, 240)

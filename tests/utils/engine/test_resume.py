@@ -14,7 +14,12 @@ import selfdeblur_levin
 from tests.conftest import ROOT
 from tests.pictures import picture, put
 from tests.runs import options, results_of
-from utils.engine.checkpoint import CheckpointError, pack_checkpoint, unpack_checkpoint
+from utils.engine.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    pack_checkpoint,
+    unpack_checkpoint,
+)
 from utils.engine.deblur import deblur, draw_start
 from utils.engine.methods import LEVIN, NONBLIND
 from utils.engine.restore import Task, restore
@@ -198,6 +203,15 @@ def test_the_seconds_of_earlier_runs_count(blurry):
         on_save=lambda _, records: seconds.append(records[0]["seconds"]),
     )
     assert 1000 < seconds[-1] < 1100
+
+
+def test_a_state_is_read_as_it_was_packed():
+    state = {"level": np.float64(0.1), "count": np.int64(3), "kernels": [(0, np.eye(3))]}
+    found = unpack_checkpoint(pack_checkpoint(Checkpoint({}, 1, [], {}, state))).state
+    assert (found["level"], found["count"]) == (0.1, 3)
+    ((place, kernel),) = found["kernels"]
+    assert place == 0
+    np.testing.assert_array_equal(kernel, np.eye(3))
 
 
 def test_an_altered_checkpoint_is_refused(blurry):

@@ -8,6 +8,7 @@ import numpy as np
 from utils.engine.memory import refinement_bytes
 from utils.engine.stage import Restoration, Stage, Work
 from utils.errors import DataError
+from utils.images.kernels import pad_to_sharp
 
 # An image of which no two pixels differ by this much shows nothing.
 FLAT = 0.004
@@ -114,11 +115,12 @@ class CheckKernel(Stage):
             trusted = is_trusted(misfit, of_no_blur)
             if not trusted and misfit > (1 - self.least) * of_no_blur:
                 work.note(doubt=REFUSED)
-                margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
+                point = np.zeros(kernel.shape)
+                point[tuple((side - 1) // 2 for side in kernel.shape)] = 1
                 return replace(
                     restoration,
-                    kernel=np.pad(NO_BLUR, margins),
-                    sharp=np.pad(blurry, margins, "edge"),
+                    kernel=point,
+                    sharp=pad_to_sharp(blurry, kernel.shape),
                     others={**restoration.others, "doubtful": restoration.sharp},
                 )
             if misfit > of_no_blur - self.doubt:

@@ -8,8 +8,10 @@ import numpy as np
 
 from utils.engine.memory import affordable_threads, windows_bytes
 from utils.engine.stage import Restoration, Stage, Work
+from utils.engine.stages.estimate import deconvolved
 from utils.engine.stages.refine import Refine
 from utils.errors import DataError
+from utils.images.kernels import pad_to_sharp
 
 # Pixels a side in which the kernel and its size are looked for.
 REGION = 2048
@@ -176,10 +178,9 @@ class WindowKernel(InWindow):
         check_arguments(restoration.blurry[region], restoration.kernel_size)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
-        from utils.engine.deconvolution import deconvolve, noise_weight
         from utils.engine.estimate_kernel import check_arguments, estimate_kernel, window_for
-        from utils.engine.kernel_fit import CLIPPED, centre
-        from utils.engine.noise import estimate_noise, estimate_residual
+        from utils.engine.kernel_fit import centre
+        from utils.engine.noise import estimate_noise
         from utils.engine.windows import part_of
 
         size = restoration.kernel_size
@@ -212,14 +213,10 @@ class WindowKernel(InWindow):
         )
         work.save(preview(found, kernel, 1.0))
 
-        weight = noise_weight(estimate_residual(window))
-        sharp = deconvolve(window, kernel, weight, clipped=window >= CLIPPED, full=True)
-        known = Restoration(
-            window, size, kernel, sharp.clip(0, 1), doubtful=part_of(doubtful, place)
-        )
+        known = Restoration(window, size, doubtful=part_of(doubtful, place))
         # The window's image is no result.
         in_silence = replace(work, show=show_refinement, save=lambda found: None)
-        refined = refine.run(known, in_silence).kernel
+        refined = refine.run(deconvolved(known, kernel), in_silence).kernel
         assert refined is not None
         if refined.max() > POINT:
             work.note(
@@ -390,8 +387,7 @@ def with_image(restoration: Restoration, image: np.ndarray) -> Restoration:
 
     assert restoration.kernel is not None
     kernel = centre(restoration.kernel)
-    margins = [((side - 1) // 2, side // 2) for side in kernel.shape]
-    return replace(restoration, kernel=kernel, sharp=np.pad(image, margins, "edge"))
+    return replace(restoration, kernel=kernel, sharp=pad_to_sharp(image, kernel.shape))
 
 
 def preview(restoration: Restoration, kernel: np.ndarray, scale: float) -> Restoration:
