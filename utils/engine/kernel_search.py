@@ -20,6 +20,10 @@ from utils.engine.windows import Place, part_of, windows_beside
 
 WHOLE: Place = (slice(None), slice(None))
 
+# The estimate that is bent to the spectrum, and of how much less than no blur's misfit it must leave
+# its share to end the search: it may explain the spectrum without being right.
+BY_SPECTRUM, BENT = 1, 0.75
+
 Judged = tuple[float, np.ndarray]  # a kernel and its misfit
 
 
@@ -69,7 +73,10 @@ class KernelSearch:
         """Whether a kernel is trusted, as one must be that cannot be judged."""
         if not self.spectrum:
             return True
-        return is_trusted(min(map(min, self.misfits)), self.of_no_blur)
+        return any(
+            is_trusted(min(misfits), self.of_no_blur * (BENT if number == BY_SPECTRUM else 1))
+            for number, misfits in enumerate(self.misfits)
+        )
 
     def likeliest(self, margin: float) -> np.ndarray:
         """The kernel with the least misfit, unless another is preferred.
