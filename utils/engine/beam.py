@@ -37,7 +37,7 @@ OUTLINE_SCALE = 0.5
 
 # So many kernels go on to full size, to the scale before it, and to the others: the finer, the
 # longer the rounds take.
-KEPT = 2, 4, 6
+KEPT = 4, 6, 8
 
 # Kernels that are so much alike are one.
 _SAME = 0.98

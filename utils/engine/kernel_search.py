@@ -20,8 +20,8 @@ from utils.engine.windows import Place, part_of, windows_beside
 
 WHOLE: Place = (slice(None), slice(None))
 
-# The estimate that is bent to the spectrum, and of how much less than no blur's misfit it must leave
-# its share to end the search: it may explain the spectrum without being right.
+# The estimate that is bent to the spectrum may explain it without being right: to end the search it
+# must leave so much less of it than others.
 BY_SPECTRUM, BENT = 1, 0.75
 
 Judged = tuple[float, np.ndarray]  # a kernel and its misfit

@@ -74,7 +74,7 @@ def test_outlines_are_tried_first_and_then_the_best_kernels_go_on(asked, image):
     ]
     assert all(start[0] == scales[0] for *_, start in outlines)
     counts = [[each[1] for each in careful].count(scale) for scale in scales]
-    assert min(kept) > 1 and max(kept) <= max(KEPT) and kept[-2:] == [2, 2]
+    assert min(kept) > 1 and max(kept) <= max(KEPT) and kept[-1] <= kept[-2]
     assert counts == [0, *(len(CAREFUL) * number for number in kept[:-1])]
     for shape, scale, rounds, selection, (before, _) in careful:
         assert rounds == CAREFUL_ROUNDS and selection in CAREFUL and before < scale
@@ -88,7 +88,7 @@ def test_the_best_are_the_likeliest_and_unlike_each_other(asked, image):
     search = Beam(image, SIZE, [WHOLE])
     run(search)
     kernels = [kernel for _, kernel in search.best]
-    assert similarity(kernels[0], RIGHT) > 0.85 and len(kernels) == 2
+    assert similarity(kernels[0], RIGHT) > 0.85 and 1 < len(kernels) <= KEPT[0]
     assert all(similarity(*pair) < 0.98 for pair in combinations(kernels, 2))
 
 
