@@ -35,11 +35,11 @@ from utils.engine.windows import Place, part_of
 # which a segment of the image is large enough for the judge.
 OUTLINE_SCALE = 0.5
 
-# So many kernels go on to full size, to the scale before it, and to the others: the finer, the
+# How many kernels go on to full size, to the scale before it, and to the others: the finer, the
 # longer the rounds take.
 KEPT = 4, 6, 8
 
-# Kernels that are so much alike are one.
+# Kernels that correlate more than this are one.
 _SAME = 0.98
 
 _WEIGHTS = ((500.0, 8000.0), (2000.0, 8000.0), (125.0, 4000.0), (500.0, 16000.0), (50.0, 2000.0))

@@ -53,7 +53,7 @@ SMALLEST_SPECTRUM = 100
 CANDIDATE_SCALE = 0.5
 
 # Progress counts the work in tenths of a round of the two steps at full size. One of the refinement
-# and one of the polish take so many times as long; each as if its image had so many pixels more,
+# and one of the polish take this many times as long; each as if its image had 8000 pixels more,
 # and many more where the spectrum of a whole segment counts.
 TENTHS = 10
 REFINE_TIME, POLISH_TIME = 1.6, 7.0
@@ -137,8 +137,8 @@ def estimate_kernel(
     Returns
     -------
     (kh, kw) float64 array
-        The kernel for valid correlation, non-negative, sum 1, its centre of mass within half a
-        pixel of the middle. The same arguments give the same kernel.
+        The kernel for valid correlation, non-negative, sum 1, its centre of mass in the middle, as
+        far as the frame has room for that. The same arguments give the same kernel.
 
     Raises
     ------
@@ -512,5 +512,5 @@ def shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _shrink_mask(mask: np.ndarray, scale: float) -> np.ndarray:
-    """Reduce a mask, keeping every pixel that a marked one has a share in."""
+    """Reduce a mask, keeping the pixels of which a marked one has a twentieth."""
     return mask if scale == 1 else shrink_image(mask.astype(np.float64), scale) > 0.05

@@ -108,7 +108,8 @@ def estimate_field(
     start : KernelField, optional
         What was found at a coarser scale, from which to go on.
     pull : float
-        How much a kernel is drawn to its neighbors', relative to the edges of an average part.
+        How strongly a kernel is drawn to those of its neighbors, relative to the edges of an
+        average part.
     workers : int
         Threads, each of which takes a part. The result does not depend on their number.
     on_round : callable, optional

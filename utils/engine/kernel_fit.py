@@ -186,7 +186,11 @@ def prune(kernel: np.ndarray) -> np.ndarray:
 
 
 def centre(kernel: np.ndarray) -> np.ndarray:
-    """Move the centre of mass to within half a pixel of the middle."""
+    """Move the centre of mass to within half a pixel of the middle, once, and scale the sum to 1.
+
+    What leaves the frame by that is lost, so a frame should have room for the kernel about its
+    centre of mass.
+    """
     moved = np.zeros_like(kernel)
     source, target = [], []
     for axis, side in enumerate(kernel.shape):

@@ -20,8 +20,8 @@ from utils.engine.windows import Place, part_of, windows_beside
 
 WHOLE: Place = (slice(None), slice(None))
 
-# The estimate that is bent to the spectrum may explain it without being right: to end the search it
-# must leave so much less of it than others.
+# The estimate that is bent to the spectrum may explain it without being right. To end the search it
+# may leave only this share of what another may.
 BY_SPECTRUM, BENT = 1, 0.75
 
 Judged = tuple[float, np.ndarray]  # a kernel and its misfit
@@ -70,7 +70,7 @@ class KernelSearch:
 
     @property
     def trusts_one(self) -> bool:
-        """Whether a kernel is trusted, as one must be that cannot be judged."""
+        """Whether a kernel is trusted; true where none can be judged."""
         if not self.spectrum:
             return True
         return any(
@@ -176,7 +176,7 @@ class KernelSearch:
             self.misfits.append(self._judge(self.estimates[-1]))
 
     def _tell(self, done: int, total: int, detail: str) -> None:
-        """Report so much done of what is begun, after all that was done before."""
+        """Report the work done of what is begun, after all that was done before."""
         known = {"estimates": self.estimates, "beam": self.beam, "before": self.before}
         before = self.before + self.searched
         self.work.step(before + done, before + total, detail, lambda: known)

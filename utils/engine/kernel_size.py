@@ -18,15 +18,15 @@ from utils.engine.estimate_kernel import (
 
 SIZES = (9, 13, 19, 27, 39, 55, 77, 109, LARGEST_KERNEL)
 
-# An image should be so many times as large as its kernel.
+# An image should be at least this many times as large as its kernel.
 _IMAGE_TO_KERNEL = 2.5
 
-# A search needs no more than the kernel's outline: so many pixels a side, and half the rounds.
+# A search needs no more than the kernel's outline: at most 21 pixels a side, and half the rounds.
 _OUTLINE = 21
 _ROUNDS = 10
 
 # A kernel has room in its frame if this share of it at most lies on the frame, and at the next size
-# it is the same kernel if the two correlate so far.
+# it is the same kernel if the two correlate by at least 0.92.
 _ON_FRAME = 0.01
 _SAME = 0.92
 

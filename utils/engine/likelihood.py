@@ -22,7 +22,7 @@ _DEGREE = 2
 _HARMONICS = 2
 
 # Even images without noise are rounded to 8 bits. Compression and demosaicking leave more than the
-# noise that is estimated at the finest scale: its power may be up to so many times the estimate.
+# noise that is estimated at the finest scale: its power may be up to this many times the estimate.
 _LEAST_NOISE = 0.002
 _MORE_NOISE = 4.0
 
@@ -48,9 +48,9 @@ def can_judge(
 class Spectrum:
     """The power spectrum of a blurry image, by which kernels are judged, and improved.
 
-    It is the spectrum of the kernel times that of the sharp image, plus that of white noise. Of the
-    sharp image's it is assumed that it is a quadratic in logarithms, times a smooth function of the
-    direction, and that single frequencies scatter about that widely. Tapers blur the spectra of the
+    It is the spectrum of the kernel times that of the sharp image, plus that of white noise. The
+    sharp image's is assumed to be a quadratic in logarithms, times a smooth function of the
+    direction, about which single frequencies scatter widely. Tapers blur the spectra of the
     segments, which is accounted for: else the zeros of a large kernel's would look filled.
 
     Parameters

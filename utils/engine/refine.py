@@ -102,7 +102,7 @@ def explains_worse(
     before: tuple[np.ndarray, np.ndarray],
     after: tuple[np.ndarray, np.ndarray],
 ) -> bool:
-    """Whether a refinement has failed: it leaves more of the blurry image than it found, and much.
+    """Whether a refinement has failed: it explains the blurry image badly, and worse than before.
 
     Parameters
     ----------

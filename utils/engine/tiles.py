@@ -12,7 +12,7 @@ from utils.engine.refine import restore_by_levels
 from utils.images.kernels import crop_to_blurry
 
 # Side of a tile without what it shares with its neighbors, at most; with several kernels half of
-# a kernel's part of the image, but at least so much.
+# a kernel's part of the image, but at least 128 pixels.
 TILE = 768
 SMALLEST_TILE = 128
 

@@ -16,7 +16,10 @@ from utils.engine.methods import (
     resolve_precision,
     without_remedy,
 )
-from utils.engine.stages.fit import ImageFit, JointFit
+from utils.engine.stages.estimate import CheckKernel, EstimateKernel
+from utils.engine.stages.finish import Finish
+from utils.engine.stages.fit import FitFromKernel, FitIfUntrusted, ImageFit, JointFit
+from utils.engine.stages.refine import Refine
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,14 @@ def test_the_papers_recipes_never_use_ssim(recipe):
 def test_methods_by_name():
     methods = blind_methods(LAI)
     assert list(methods) == ["default", "fast", "quick", "paper-5k", "paper-20k"]
+    assert [type(stage) for stage in methods["fast"]] == [
+        EstimateKernel,
+        FitIfUntrusted,
+        CheckKernel,
+        Refine,
+        FitFromKernel,
+        Finish,
+    ]
     joint, remedy = methods["default"]
     assert joint == JointFit(LAI)
     assert remedy == ImageFit(NONBLIND, only_if_black=True)

@@ -94,9 +94,9 @@ class CheckKernel(Stage):
     Parameters
     ----------
     least : float
-        The share of no blur's misfit that a kernel must explain, lest it is refused.
+        The share of no blur's misfit that a kernel must explain, or it is refused.
     doubt : float
-        How much smaller than that of no blur a kernel's misfit must be, lest a doubt is noted.
+        How much smaller than that of no blur a kernel's misfit must be, or a doubt is noted.
     """
 
     name: ClassVar[str] = "kernel check"

@@ -16,15 +16,15 @@ from utils.images.kernels import pad_to_sharp
 # Pixels a side in which the kernel and its size are looked for.
 REGION = 2048
 
-# An edge that shows a blur stands out of the noise by this factor, and of nothing by so much.
+# An edge that shows a blur is this many times as strong as the noise, and at least this strong.
 EDGE_TO_NOISE = 1.0
 FAINTEST_EDGE = 0.004
 
-# A kernel is nearly a point if so much of it lies in one pixel.
+# A kernel is nearly a point if this share of it lies in one pixel.
 POINT = 0.5
 
-# The kernels of an image's parts are compared in outline, so many pixels a side, if the image has
-# at least so many a side.
+# The kernels of an image's parts are compared in outline, with at most 15 pixels a side, if the
+# image has at least 300 a side.
 OUTLINE = 15
 SMALLEST_COMPARED = 300
 
@@ -35,8 +35,8 @@ KERNEL_ERROR = 0.007
 # What a round of the refinement takes, as the kernel estimate counts its work.
 REFINE_WORK = 50
 
-# The first picture has at most so many pixels. That of a large image is made before the kernel's
-# size is known, with one of so many pixels a side.
+# The first picture has at most this many pixels. That of a large image is made before the kernel's
+# size is known, with a kernel of 55 pixels a side.
 PREVIEW = 400_000
 FIRST_SIZE = 55
 
