@@ -115,13 +115,16 @@ class KernelSearch:
     def look_by_beam(self, windows: int) -> None:
         """Look for kernels by a beam search, and refine them until one is trusted.
 
+        Now nothing is left out as doubtful: where much is, the rest may show too little, and the
+        spectrum tells whether a kernel was misled.
+
         Parameters
         ----------
         windows : int
             In how many windows besides the whole image, at most.
         """
         places = [WHOLE, *self._windows(windows)]
-        beam = Beam(self.blurry, self.size, places, self.doubtful, self.beam)
+        beam = Beam(self.blurry, self.size, places, self.beam)
         while not beam.done:
             detail = beam.step()
             self.beam = beam.state
@@ -166,7 +169,7 @@ class KernelSearch:
             selection=selection,
             start=start,
             spectral_weight=spectral_weight,
-            doubtful=part_of(self.doubtful, place),
+            doubtful=None if start else part_of(self.doubtful, place),
             on_step=tell,
             on_candidate=candidates.append,
         )

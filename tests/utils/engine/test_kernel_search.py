@@ -31,6 +31,7 @@ def searched(monkeypatch):
             self.best = [(0, np.roll(WRONG, 1)), (2, np.roll(WRONG, 2))]
             self.asked = []  # the place's shape, and the kernel to start from
             self.weights = []  # of the spectrum
+            self.left_out = []  # whether anything is doubtful
             self.trials = []  # the shapes of the places that the beam search has
             self.misfits = {}
             self.in_kernel = False  # whether a kernel was asked for last
@@ -43,6 +44,7 @@ def searched(monkeypatch):
         assert selection is USUAL and (start is None or start[0] == 1)
         search.asked.append((blurry.shape, None if start is None else start[1].tobytes()))
         search.weights.append(spectral_weight)
+        search.left_out.append(doubtful is not None)
         search.in_kernel = True
         on_step(100, 100, "given")
         for kernel in search.on_the_way.get(len(search.asked) - 1, []):
@@ -52,7 +54,7 @@ def searched(monkeypatch):
     class GivenBeam:
         total = 250
 
-        def __init__(self, blurry, size, places, doubtful, state):
+        def __init__(self, blurry, size, places, state):
             self.shapes = [blurry[place].shape for place in places]
             self.made = state["made"] if state else 0
 
@@ -103,10 +105,10 @@ def judge_as(searched, *misfits):
         searched.misfits[kernel.tobytes()] = misfit
 
 
-def run(image, **callbacks):
+def run(image, doubtful=None, **callbacks):
     records = []
     found = restore(
-        Task((EstimateKernel(),), Restoration(image, SIZE)),
+        Task((EstimateKernel(),), Restoration(image, SIZE, doubtful=doubtful)),
         device="cpu",
         on_save=lambda _, each: records.append(each),
         **callbacks,
@@ -142,6 +144,12 @@ def test_where_that_does_not_help_the_kernels_of_a_beam_search_are_refined(searc
     np.testing.assert_array_equal(found.kernel, searched.kernels[-1])
     assert searched.weights == [0, SPECTRAL_WEIGHT, 0, 0]
     assert record["misfit"] == [0.2] * 3 + [0.05] and record["of_no_blur"] == 0.3
+
+
+def test_what_is_doubtful_is_left_out_of_the_first_estimates_only(searched, image):
+    judge_as(searched, *[0.2] * 4)
+    run(image, image > 0.9)
+    assert searched.left_out == [True, True, False, False]
 
 
 @pytest.mark.parametrize(("refined", "kept"), [(0.2, True), (0.07, True), (0.055, False)])
