@@ -29,7 +29,7 @@ from utils.engine.estimate_kernel import (
 from utils.engine.kernel_size import similarity
 from utils.engine.likelihood import Spectrum, can_judge
 from utils.engine.noise import estimate_noise
-from utils.engine.windows import Place
+from utils.engine.windows import Place, part_of
 
 # Outlines by many selections of edges are looked for up to this scale, or the next finer one at
 # which a segment of the image is large enough for the judge.
@@ -97,6 +97,8 @@ class Beam:
     places : sequence of (slice, slice)
         The whole image, and windows of it in which kernels are estimated as well. All are judged
         by the whole image's spectrum.
+    doubtful : (H, W) bool array, optional
+        See `utils.engine.estimate_kernel.estimate_kernel`.
     state : mapping, optional
         The `state` of another search for the same, to go on from there.
 
@@ -114,9 +116,10 @@ class Beam:
         blurry: np.ndarray,
         kernel_size: tuple[int, int],
         places: Sequence[Place],
+        doubtful: np.ndarray | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        self.at = [at_scales(blurry[place], None) for place in places]
+        self.at = [at_scales(blurry[place], part_of(doubtful, place)) for place in places]
         self.scales = list_scales(kernel_size)
         self.outline_scale = outline_scale(blurry.shape, kernel_size)
         self.kinds = [(0, selection) for selection in SELECTIONS]

@@ -55,11 +55,11 @@ class KernelSearch:
     def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
         self.size, self.work = restoration.kernel_size, work
-        state = work.state or {"estimates": [], "beam": None, "before": 0}
+        state = work.state or {"estimates": [], "beams": [], "before": 0}
         self.estimates: list[list[np.ndarray]] = list(state["estimates"])
-        self.beam: dict[str, Any] | None = state["beam"]
+        self.beams: list[dict[str, Any] | None] = list(state["beams"])
         self.before = int(state["before"])  # the work on estimates that is done
-        self.searched = 0  # that on the beam search, once it is over
+        self.searched = 0  # that on the beam searches that are over
         self.misfits: list[list[float]] = []
         self.of_no_blur = 0.0
         self.spectrum: Spectrum | None = None
@@ -108,15 +108,15 @@ class KernelSearch:
     def look_for_kernel(self) -> None:
         """Estimate the kernel as usual; if that is not trusted, let the spectrum count as well."""
         if not self.estimates:
-            self._estimate(WHOLE, USUAL)
+            self._estimate(WHOLE, USUAL, doubtful=self.doubtful)
         if len(self.estimates) == 1 and not self.trusts_one:
-            self._estimate(WHOLE, USUAL, spectral_weight=SPECTRAL_WEIGHT)
+            self._estimate(WHOLE, USUAL, spectral_weight=SPECTRAL_WEIGHT, doubtful=self.doubtful)
 
     def look_by_beam(self, windows: int) -> None:
         """Look for kernels by a beam search, and refine them until one is trusted.
 
-        Now nothing is left out as doubtful: where much is, the rest may show too little, and the
-        spectrum tells whether a kernel was misled.
+        At first nothing is left out as doubtful: where much is, the rest may show too little. If
+        that does not help, there is another search with what is doubtful left out.
 
         Parameters
         ----------
@@ -124,16 +124,23 @@ class KernelSearch:
             In how many windows besides the whole image, at most.
         """
         places = [WHOLE, *self._windows(windows)]
-        beam = Beam(self.blurry, self.size, places, self.beam)
-        while not beam.done:
-            detail = beam.step()
-            self.beam = beam.state
-            self._tell(beam.work, beam.total, detail)
-        self.searched = beam.total
-        for place, kernel in beam.best[len(self.estimates) - 2 :]:
-            self._estimate(places[place], USUAL, (1.0, kernel))
-            if self.trusts_one:
-                break
+        refined = 2  # with the estimates before
+        for number, doubtful in enumerate(
+            [None] if self.doubtful is None else [None, self.doubtful]
+        ):
+            if number == len(self.beams):
+                self.beams.append(None)
+            beam = Beam(self.blurry, self.size, places, doubtful, self.beams[number])
+            while not beam.done:
+                detail = beam.step()
+                self.beams[number] = beam.state
+                self._tell(beam.work, beam.total, detail)
+            self.searched += beam.total
+            for place, kernel in beam.best[len(self.estimates) - refined :]:
+                self._estimate(places[place], USUAL, (1.0, kernel), doubtful=doubtful)
+                if self.trusts_one:
+                    return
+            refined += len(beam.best)
 
     def _windows(self, count: int) -> list[Place]:
         """The windows, partly apart from each other and from the whole image's own."""
@@ -153,6 +160,7 @@ class KernelSearch:
         selection: EdgeSelection,
         start: Start | None = None,
         spectral_weight: float = 0.0,
+        doubtful: np.ndarray | None = None,
     ) -> None:
         attempt = f"start {len(self.estimates) + 1}, " if self.estimates else ""
         whole_work = 0
@@ -169,7 +177,7 @@ class KernelSearch:
             selection=selection,
             start=start,
             spectral_weight=spectral_weight,
-            doubtful=None if start else part_of(self.doubtful, place),
+            doubtful=part_of(doubtful, place),
             on_step=tell,
             on_candidate=candidates.append,
         )
@@ -180,6 +188,6 @@ class KernelSearch:
 
     def _tell(self, done: int, total: int, detail: str) -> None:
         """Report the work done of what is begun, after all that was done before."""
-        known = {"estimates": self.estimates, "beam": self.beam, "before": self.before}
+        known = {"estimates": self.estimates, "beams": list(self.beams), "before": self.before}
         before = self.before + self.searched
         self.work.step(before + done, before + total, detail, lambda: known)

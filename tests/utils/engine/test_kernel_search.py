@@ -32,6 +32,7 @@ def searched(monkeypatch):
             self.asked = []  # the place's shape, and the kernel to start from
             self.weights = []  # of the spectrum
             self.left_out = []  # whether anything is doubtful
+            self.beams_left_out = []
             self.trials = []  # the shapes of the places that the beam search has
             self.misfits = {}
             self.in_kernel = False  # whether a kernel was asked for last
@@ -54,7 +55,8 @@ def searched(monkeypatch):
     class GivenBeam:
         total = 250
 
-        def __init__(self, blurry, size, places, state):
+        def __init__(self, blurry, size, places, doubtful, state):
+            search.beams_left_out.append(doubtful is not None)
             self.shapes = [blurry[place].shape for place in places]
             self.made = state["made"] if state else 0
 
@@ -146,10 +148,46 @@ def test_where_that_does_not_help_the_kernels_of_a_beam_search_are_refined(searc
     assert record["misfit"] == [0.2] * 3 + [0.05] and record["of_no_blur"] == 0.3
 
 
-def test_what_is_doubtful_is_left_out_of_the_first_estimates_only(searched, image):
-    judge_as(searched, *[0.2] * 4)
+def test_what_is_doubtful_is_not_left_out_of_the_first_beam_search(searched, image):
+    judge_as(searched, *[0.2] * 3, 0.05)
     run(image, image > 0.9)
     assert searched.left_out == [True, True, False, False]
+    assert searched.beams_left_out == [False]
+
+
+def test_if_that_does_not_help_another_search_leaves_it_out(searched, image):
+    judge_as(searched, *[0.2] * 5, 0.05)
+    found, record = run(image, image > 0.9)
+    assert searched.left_out == [True, True, False, False, True, True]
+    assert searched.beams_left_out == [False, True]
+    assert len(record["misfit"]) == 6
+    np.testing.assert_array_equal(found.kernel, searched.kernels[-1])
+
+
+@pytest.mark.parametrize("steps", [101, 320, 450, 600, 720])
+def test_two_searches_go_on_where_they_were(searched, image, steps):
+    judge_as(searched, *[0.3] * 6)
+    doubtful = image > 0.9
+    task = Task((EstimateKernel(),), Restoration(image, SIZE, doubtful=doubtful))
+    told = []
+    whole, _ = run(image, doubtful, on_step=lambda *step: told.append(step))
+    assert len(searched.asked) == 6 and len(searched.trials) == 50
+    assert told == sorted(told, key=lambda step: step[0])
+    kernels = searched.kernels
+    searched.asked.clear()
+    searched.trials.clear()
+    checkpoint = checkpoint_in(task, "kernel estimate", steps)
+    tried, done = len(searched.trials), len(searched.asked) - searched.in_kernel
+    searched.kernels = kernels[done:]
+    searched.asked.clear()
+    searched.trials.clear()
+    told_again = []
+    resumed, _ = run(
+        image, doubtful, checkpoint=checkpoint, on_step=lambda *step: told_again.append(step)
+    )
+    assert (len(searched.asked), len(searched.trials)) == (6 - done, 50 - tried)
+    assert told_again[-1] == told[-1]
+    np.testing.assert_array_equal(resumed.kernel, whole.kernel)
 
 
 @pytest.mark.parametrize(("refined", "kept"), [(0.2, True), (0.07, True), (0.055, False)])
