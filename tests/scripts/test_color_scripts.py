@@ -444,4 +444,15 @@ def test_options_of_the_photograph_method_are_refused_with_others(run_script, im
     result = run_script("selfdeblur_ycbcr.py", "--data_path", images, *options)
     assert result.returncode == 2
     assert f"{options[0]}: needs --method photo" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--num_iter", 5), ("--tv_weight", 0.1), ("--precision", "bf16"), ("--finish",)],
+)
+def test_options_of_fits_are_refused_with_the_photograph_method(run_script, images, options):
+    cv2.imwrite(str(images / "cat.png"), COLORS)
+    result = run_script("selfdeblur_ycbcr.py", "--data_path", images, "--method", "photo", *options)
+    assert result.returncode == 2
+    assert f"{options[0]}: --method photo has no fit" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

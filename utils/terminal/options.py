@@ -12,7 +12,7 @@ from utils.engine.methods import change_recipes
 from utils.engine.recipe import PRECISIONS
 from utils.engine.stage import Method
 from utils.engine.stages.finish import Finish
-from utils.engine.stages.fit import ImageFit, ReleasedFit
+from utils.engine.stages.fit import Fit, ImageFit, ReleasedFit
 from utils.errors import DataError, printable
 from utils.images.reading import list_images, list_unsupported
 from utils.log import log
@@ -114,6 +114,12 @@ def parse_options(
 
     check_cluster_options(given, parser)
     method = methods[given.method]
+    if not any(isinstance(stage, Fit) for stage in method):
+        for option in ("num_iter", "tv_weight", "precision", "finish"):
+            if getattr(given, option) not in (None, False):
+                parser.error(
+                    f"--{option}: --method {given.method} has no fit; leave the option out"
+                )
     if given.finish:
         if isinstance(method[-1], Finish):
             parser.error(f"--finish: --method {given.method} always ends with it")
