@@ -66,10 +66,9 @@ def kernel_side(text: str) -> int | str:
     """An argparse type: the height or width of a kernel, or `AUTO`."""
     if text == AUTO:
         return text
-    side = int(text)
-    if side < 3 or side % 2 == 0:
+    if not text.isdecimal() or int(text) < 3 or int(text) % 2 == 0:
         raise argparse.ArgumentTypeError(f"must be odd and 3 or more, not {text}")
-    return side
+    return int(text)
 
 
 def nonempty_path(text: str) -> Path:

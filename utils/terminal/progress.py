@@ -87,6 +87,9 @@ class Bars(Display):
             )
         bar = self.bars[name]
         bar.total = total or None  # which a stage may learn on its way
+        # Without a total tqdm would say that no time is left.
+        timed = bar.bar_format.replace("? left", "{remaining} left")
+        bar.bar_format = timed if total else timed.replace("{remaining}", "?")
         bar.set_postfix_str(detail, refresh=False)
         bar.update(done - bar.n)
 

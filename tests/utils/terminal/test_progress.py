@@ -1,5 +1,7 @@
 """The progress bars."""
 
+import time
+
 from utils.terminal.progress import Bars
 
 
@@ -21,5 +23,10 @@ def test_no_time_left_is_said_while_the_total_is_unknown(capsys):
     state = capsys.readouterr().err
     assert "1/?" in state
     assert "? left" in state
-    bars.step("photo", 2, 2, "9 x 9")
-    assert bars.bars["photo"].total == 2
+    time.sleep(0.01)  # so that there is a rate
+    bars.step("photo", 2, 0, "tried 13 x 13")
+    bars.bars["photo"].refresh()
+    assert "2/?" in (state := capsys.readouterr().err) and "? left" in state
+    bars.step("photo", 3, 3, "9 x 9")
+    bars.bars["photo"].refresh()
+    assert bars.bars["photo"].total == 3 and "00:00 left" in capsys.readouterr().err
