@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/python selfdeblur_levin.py --data_path datasets/sample --save_path results/sample --method fast
 
-restore: FILE = $(PHOTO:~/%=$(HOME)/%)
+# The shell reads PHOTO, not make, which would run what stands in backticks in a name.
 restore: $(VENV)/installed
-	@test -f "$(FILE)" || \
-		{ echo "PHOTO=$(FILE): no such file; make restore PHOTO=/path/to/picture.jpg" >&2; exit 1; }
-	$(BIN)/python selfdeblur_ycbcr.py --data_path "$(FILE)" \
-		--save_path "$$(dirname "$(FILE)")/restored" --method photo --kernel_size auto
+	@case "$$PHOTO" in "~/"*) PHOTO="$$HOME/$${PHOTO#??}" ;; esac; \
+	test -f "$$PHOTO" || \
+		{ echo "PHOTO=$$PHOTO: no such file; make restore PHOTO=/path/to/picture.jpg" >&2; exit 1; }; \
+	$(BIN)/python selfdeblur_ycbcr.py --data_path "$$PHOTO" \
+		--save_path "$$(dirname "$$PHOTO")/restored" --method photo --kernel_size auto
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
