@@ -321,8 +321,8 @@ def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
     """Raise a ValueError that names the first argument of `estimate_kernel` that is wrong."""
     if blurry.ndim != 2 or min(blurry.shape) < SMALLEST_IMAGE or not np.isfinite(blurry).all():
         raise ValueError(
-            f"the kernel's estimate takes gray images of {SMALLEST_IMAGE} x {SMALLEST_IMAGE} or "
-            f"more with finite values, not of shape {blurry.shape}"
+            f"the kernel's estimate takes images of at least {SMALLEST_IMAGE} x {SMALLEST_IMAGE} "
+            f"pixels, gray and finite, not of shape {blurry.shape}; other methods take smaller ones"
         )
     if len(kernel_size) != 2 or any(
         side not in range(SMALLEST_KERNEL, LARGEST_KERNEL + 1) or side >= extent
