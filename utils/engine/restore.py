@@ -120,8 +120,6 @@ def restore(
 
     def keep(state: Mapping[str, Any] | None) -> None:
         position.clock()
-        if state is None:
-            position.record["steps"] = 0
         if on_checkpoint:
             on_checkpoint(pack_checkpoint(position.checkpoint(task, state)), position.record)
 

@@ -394,10 +394,7 @@ class Job:
         self.deaths = 0
         try:
             write_whole(self.outputs.checkpoint, checkpoint)
-            stage = record["stage"]
-            self.resumable = (
-                f"iteration {done} of {name} ({stage})" if done else f"{name}'s {stage}"
-            )
+            self.resumable = f"iteration {done} of {name} ({record['stage']})"
             self.checkpoint_written = True
         except OSError as error:  # the work itself can continue
             if self.checkpoint_written:

@@ -205,33 +205,6 @@ def test_the_seconds_of_earlier_runs_count(blurry):
     assert 1000 < seconds[-1] < 1100
 
 
-def test_a_stage_without_a_state_starts_over_and_its_checkpoint_says_so(blurry):
-    class Stepping(Stage):
-        name = "stepping"
-
-        def run(self, restoration, work):
-            for done in range(1, 4):
-                work.step(done, 3)
-            return restoration
-
-    kept, shown = [], []
-    restore(
-        task_of(blurry, Stepping()),
-        device="cpu",
-        checkpoint_due=lambda: True,
-        on_checkpoint=lambda content, record: kept.append((content, dict(record))),
-    )
-    assert [record["steps"] for _, record in kept] == [0, 0, 0]
-    assert unpack_checkpoint(kept[-1][0]).records[-1]["steps"] == 0
-    restore(
-        task_of(blurry, Stepping()),
-        device="cpu",
-        checkpoint=kept[-1][0],
-        on_stage=lambda record: shown.append(record["steps"]),
-    )
-    assert shown == [0]
-
-
 def test_a_state_is_read_as_it_was_packed():
     state = {"level": np.float64(0.1), "count": np.int64(3), "kernels": [(0, np.eye(3))]}
     found = unpack_checkpoint(pack_checkpoint(Checkpoint({}, 1, [], {}, state))).state
