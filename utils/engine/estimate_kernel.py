@@ -95,7 +95,6 @@ def estimate_kernel(
     blurry: np.ndarray,
     kernel_size: tuple[int, int],
     *,
-    selection: EdgeSelection = USUAL,
     start: Start | None = None,
     spectral_weight: float = 0.0,
     doubtful: np.ndarray | None = None,
@@ -117,8 +116,6 @@ def estimate_kernel(
     kernel_size : (int, int)
         Height and width to confine the kernel to, 3 to 151 and smaller than the image. It may
         be larger than the blur.
-    selection : EdgeSelection
-        Which edges show the kernel before it is refined at full size.
     start : (float, (h, w) array), optional
         A scale and the kernel there, sum 1, to go on from; at scale 1 it is only refined.
     spectral_weight : float
@@ -183,7 +180,6 @@ def estimate_kernel(
         at,
         scales,
         rounds=ROUNDS,
-        selection=selection,
         start=start,
         spectral_weight=spectral_weight,
         on_round=tell,

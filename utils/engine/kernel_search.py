@@ -7,8 +7,6 @@ import numpy as np
 from utils.engine.beam import Beam
 from utils.engine.estimate_kernel import (
     SPECTRAL_WEIGHT,
-    USUAL,
-    EdgeSelection,
     Start,
     estimate_kernel,
     window_for,
@@ -108,9 +106,9 @@ class KernelSearch:
     def look_for_kernel(self) -> None:
         """Estimate the kernel as usual; if that is not trusted, let the spectrum count as well."""
         if not self.estimates:
-            self._estimate(WHOLE, USUAL, doubtful=self.doubtful)
+            self._estimate(WHOLE, doubtful=self.doubtful)
         if len(self.estimates) == 1 and not self.trusts_one:
-            self._estimate(WHOLE, USUAL, spectral_weight=SPECTRAL_WEIGHT, doubtful=self.doubtful)
+            self._estimate(WHOLE, spectral_weight=SPECTRAL_WEIGHT, doubtful=self.doubtful)
 
     def look_by_beam(self, windows: int) -> None:
         """Look for kernels by a beam search, and refine them until one is trusted.
@@ -124,10 +122,11 @@ class KernelSearch:
             In how many windows besides the whole image, at most.
         """
         places = [WHOLE, *self._windows(windows)]
+        left_out = [None]
+        if self.doubtful is not None and self.doubtful.any():
+            left_out.append(self.doubtful)
         refined = 2  # with the estimates before
-        for number, doubtful in enumerate(
-            [None] if self.doubtful is None else [None, self.doubtful]
-        ):
+        for number, doubtful in enumerate(left_out):
             if number == len(self.beams):
                 self.beams.append(None)
             beam = Beam(self.blurry, self.size, places, doubtful, self.beams[number])
@@ -137,7 +136,7 @@ class KernelSearch:
                 self._tell(beam.work, beam.total, detail)
             self.searched += beam.total
             for place, kernel in beam.best[len(self.estimates) - refined :]:
-                self._estimate(places[place], USUAL, (1.0, kernel), doubtful=doubtful)
+                self._estimate(places[place], (1.0, kernel), doubtful=doubtful)
                 if self.trusts_one:
                     return
             refined += len(beam.best)
@@ -157,7 +156,6 @@ class KernelSearch:
     def _estimate(
         self,
         place: Place,
-        selection: EdgeSelection,
         start: Start | None = None,
         spectral_weight: float = 0.0,
         doubtful: np.ndarray | None = None,
@@ -174,7 +172,6 @@ class KernelSearch:
         kernel = estimate_kernel(
             self.blurry[place],
             self.size,
-            selection=selection,
             start=start,
             spectral_weight=spectral_weight,
             doubtful=part_of(doubtful, place),

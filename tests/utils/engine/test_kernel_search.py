@@ -8,7 +8,7 @@ import pytest
 from tests.pictures import hook
 from tests.runs import checkpoint_in
 from utils.engine import kernel_search
-from utils.engine.estimate_kernel import SPECTRAL_WEIGHT, USUAL
+from utils.engine.estimate_kernel import SPECTRAL_WEIGHT
 from utils.engine.likelihood import Spectrum
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration
@@ -39,10 +39,8 @@ def searched(monkeypatch):
 
     search = Searched()
 
-    def give_kernel(
-        blurry, size, *, selection, start, spectral_weight, doubtful, on_step, on_candidate
-    ):
-        assert selection is USUAL and (start is None or start[0] == 1)
+    def give_kernel(blurry, size, *, start, spectral_weight, doubtful, on_step, on_candidate):
+        assert start is None or start[0] == 1
         search.asked.append((blurry.shape, None if start is None else start[1].tobytes()))
         search.weights.append(spectral_weight)
         search.left_out.append(doubtful is not None)
@@ -152,6 +150,12 @@ def test_what_is_doubtful_is_not_left_out_of_the_first_beam_search(searched, ima
     judge_as(searched, *[0.2] * 3, 0.05)
     run(image, image > 0.9)
     assert searched.left_out == [True, True, False, False]
+    assert searched.beams_left_out == [False]
+
+
+def test_where_nothing_is_doubtful_one_search_is_enough(searched, image):
+    judge_as(searched, *[0.2] * 4)
+    run(image, np.zeros(image.shape, bool))
     assert searched.beams_left_out == [False]
 
 
