@@ -122,7 +122,7 @@ class KernelSearch:
             In how many windows besides the whole image, at most.
         """
         places = [WHOLE, *self._windows(windows)]
-        left_out = [None]
+        left_out: list[np.ndarray | None] = [None]
         if self.doubtful is not None and self.doubtful.any():
             left_out.append(self.doubtful)
         refined = 2  # with the estimates before

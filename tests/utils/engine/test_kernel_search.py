@@ -14,6 +14,7 @@ from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration
 from utils.engine.stages import estimate
 from utils.engine.stages.estimate import EstimateKernel
+from utils.errors import DataError
 
 RIGHT, WRONG = np.pad(hook(9, 9), 3), np.pad(hook(9, 9).T, 3)
 SIZE = (15, 15)
@@ -250,6 +251,14 @@ def test_the_judge_prefers_the_right_kernel(monkeypatch, searched, image):
     np.testing.assert_array_equal(found.kernel, RIGHT)
     assert min(record["misfit"]) < record["misfit"][0] - 0.02
     assert record["misfit"][0] < record["of_no_blur"] - 0.05
+
+
+@pytest.mark.parametrize("brightness", [0.0, 0.5, 1.0])
+def test_an_image_of_one_brightness_is_refused(brightness):
+    image = np.full((200, 220), brightness)
+    image[3, 4] += 0.003 if brightness < 1 else -0.003
+    with pytest.raises(DataError, match="one brightness"):
+        restore(Task((EstimateKernel(),), Restoration(image, SIZE)), device="cpu")
 
 
 def test_a_small_images_kernel_is_not_judged(searched, image):

@@ -311,6 +311,9 @@ def test_only_the_last_level_is_left_for_a_very_large_image(many, levels, monkey
     restore(Task((Deconvolve(many=many),), Restoration(blurry, (5, 5), hook(5, 5))), device="cpu")
     stage = Deconvolve()
     assert stage.rounds > 1 and stage.bytes_needed((3000, 4000), (31, 31)) < 4e9
+    for stage in find_size_first(PHOTOGRAPH)[:3]:
+        assert stage.bytes_needed((100, 110), (31, 31)) < 3e8
+        assert stage.bytes_needed((3000, 4000), (151, 151)) < 2e9
     ratios = np.array(seen[0]) / seen[0][-1]
     assert len(ratios) == levels and ratios[0] == pytest.approx(
         stage.highest / stage.lowest if levels > 1 else 1

@@ -24,7 +24,7 @@ from utils.engine.deblur import deblur, draw_start
 from utils.engine.methods import LEVIN, NONBLIND
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration, Stage
-from utils.engine.stages.fit import ImageFit, JointFit
+from utils.engine.stages.fit import ImageFit, JointFit, ReleasedFit
 from utils.errors import Interrupted
 from utils.runs.interrupt import Signals
 
@@ -203,6 +203,16 @@ def test_the_seconds_of_earlier_runs_count(blurry):
         on_save=lambda _, records: seconds.append(records[0]["seconds"]),
     )
     assert 1000 < seconds[-1] < 1100
+
+
+def test_released_networks_stay_as_they_were_given(blurry):
+    given = draw_start(blurry.shape, (5, 3), TINY, 0)
+    restoration = Restoration(blurry, (5, 3), gx=given.gx, gk=given.gk)
+    task = Task((ReleasedFit(replace(TINY, num_iter=2)),), restoration)
+    before = {name: value.clone() for name, value in given.gx.state_dict().items()}
+    first, second = (restore(task, device="cpu") for _ in range(2))
+    assert first.losses == second.losses and first.losses[0] != first.losses[1]
+    assert all(torch.equal(value, before[name]) for name, value in given.gx.state_dict().items())
 
 
 def test_a_state_is_read_as_it_was_packed():

@@ -23,7 +23,13 @@ from benchmarks.memory import peak
 from tests.conftest import ROOT
 from tests.pictures import picture, put
 from tests.runs import options, results_of
-from utils.engine.memory import bytes_free, check_memory, fit_bytes, out_of_memory
+from utils.engine.memory import (
+    affordable_threads,
+    bytes_free,
+    check_memory,
+    fit_bytes,
+    out_of_memory,
+)
 from utils.engine.methods import LEVIN, QUICK
 from utils.errors import DataError
 from utils.images.files import find_leftovers, write_whole
@@ -482,3 +488,10 @@ def test_nothing_is_refused_if_the_free_memory_is_unknown(monkeypatch):
     monkeypatch.setattr(utils.engine.memory, "MEMINFO", Path("/nowhere"))
     assert bytes_free() is None
     check_memory(10**18)
+    assert affordable_threads(16, 10**18) == 16
+
+
+@pytest.mark.parametrize(("free", "threads"), [(64e9, 16), (8e9, 4), (1.9e9, 1), (0, 1)])
+def test_threads_share_half_of_the_free_memory(monkeypatch, free, threads):
+    monkeypatch.setattr(utils.engine.memory, "bytes_free", lambda: free)
+    assert affordable_threads(16, 10**9) == threads
