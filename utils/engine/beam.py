@@ -109,6 +109,10 @@ class Beam:
         and large enough to be judged; none much like a likelier one.
     work, total : int
         What is done, and will be in all, as `estimate_kernel` counts its work.
+
+    References
+    ----------
+    Lowerre: The Harpy speech recognition system. Carnegie Mellon University, 1976 (beam search).
     """
 
     def __init__(
