@@ -12,7 +12,7 @@ from typing import Any, Literal
 from statistic.benchmark import Benchmark
 from utils.errors import DataError, UsageError, describe
 from utils.images.colors import FULL_RANGE, Luma
-from utils.images.files import read_json
+from utils.images.files import OVERVIEW, read_json
 from utils.images.reading import SUFFIXES, find_image, list_images
 from utils.terminal.progress import say
 
@@ -109,12 +109,12 @@ def find_methods(benchmark: Benchmark, results: Path) -> list[Method]:
 
 
 def find_misnamed(benchmark: Benchmark, results: Path) -> list[Path]:
-    """Find the folders below ``others`` with images, none of which is named after a benchmark's."""
+    """Find the folders with images of which none is named after a benchmark's."""
     return [
         folder
         for folder in _folders(benchmark, results)
-        if "others" in folder.relative_to(results).parts
-        if list_images(folder) and not _restored(folder, benchmark)
+        if any(image.name != OVERVIEW for image in list_images(folder))
+        and not _restored(folder, benchmark)
     ]
 
 
@@ -242,7 +242,7 @@ def _shared(settings: dict[str, Any]) -> str:
     shared = {
         name: value
         for name, value in settings.items()
-        if name not in ("seed", "kernel_size") and not name.endswith("_sha256")
+        if name not in ("seed", "kernel_size", "method_name") and not name.endswith("_sha256")
     }
     return json.dumps(shared, sort_keys=True)
 

@@ -65,7 +65,8 @@ def summarise(methods: Sequence[Method], scores: Iterable[Score]) -> list[Row]:
         names = runs[method.run_of, method.made_with]
         if len(names) > 1 and method.name == names[-1]:
             averages = _averages([by_method[name] for name in names])
-            rows.append(Row(f"{method.run_of}, {len(names)} runs", tuple(names), averages))
+            if averages:  # that is, if there is an image which all runs have
+                rows.append(Row(f"{method.run_of}, {len(names)} runs", tuple(names), averages))
     return rows
 
 

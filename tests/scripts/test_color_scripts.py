@@ -89,6 +89,16 @@ def test_lai_in_color_is_restored_as_its_luminance_and_written_in_color(
     assert np.abs(to_uint8(expected) - 255 * colored).max() <= 1
 
 
+def test_no_image_may_have_the_name_of_a_result(run_script, images):
+    for name in ("text_01_kernel_01", "text_01_kernel_01_x", "overview"):
+        cv2.imwrite(str(images / f"{name}.png"), COLORS)
+    result = run_script("selfdeblur_lai.py", "--data_path", images, "--kernel_size", 5, *QUICKLY)
+    assert result.returncode == 1
+    failed = [line for line in result.stdout.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2 and all("rename the image" in line for line in failed)
+    assert failed[0].startswith("failed: overview: ") and "_kernel_01_x.png" in failed[1]
+
+
 @pytest.mark.parametrize(
     ("restored", "blurry", "collapsed"),
     [

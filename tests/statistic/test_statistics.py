@@ -196,13 +196,18 @@ def test_images_of_any_format_are_found_and_others_reported(small, capsys):
     (folder / "bmp").mkdir()
     cv2.imwrite(str(folder / "bmp/im1_kernel1_img.bmp"), np.uint8(np.rint(255 * image)))
     put(folder / "misnamed/im1_kernel1.png", image)
+    put(folder.parent / "also_misnamed/im1_kernel1.png", image)
+    put(folder.parent / "failed/overview.png", image)
     assert levin(["--jobs", "1", "--save_aligned"]) == 0
     scores = scores_in(small / "results/statistics/levin")
     for method in ("upper", "bmp"):
         assert scores[method, NAMES[0]]["psnr"] == scores["zuo", NAMES[0]]["psnr"]
         assert (folder / method / "aligned/im1_kernel1_img.png").exists()
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
-    assert line.startswith("results/levin/others/misnamed:") and "im1_kernel1_img" in line
+    lines = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
+    assert [line.partition(":")[0] for line in lines] == [
+        "results/levin/also_misnamed", "results/levin/others/misnamed",
+    ]  # fmt: skip
+    assert all("im1_kernel1_img" in line for line in lines)
 
 
 def test_the_benchmarks_have_all_their_images():
@@ -316,6 +321,11 @@ def test_runs_with_different_seeds_are_averaged(workplace):
     table = (workplace / "results/statistics/levin/statistics.md").read_text()
     assert f"| levin, 3 runs | 1 of 32 | {mean:.2f} ± {deviation:.2f} |" in table
     assert "Runs of levin do not have the same settings" in table
+
+    Path(f"results/levin/{NAMES[0]}_x.png").unlink()  # now there is no image that all have
+    assert levin(["--jobs", "1", "--gt_path", "gt"]) == 0
+    rows = statistics_in(workplace / "results/statistics/levin")["rows"]
+    assert "levin, 3 runs" not in [row["name"] for row in rows] and len(rows) == 4
 
 
 def test_unfinished_images_are_reported(small, capsys):

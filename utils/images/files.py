@@ -13,6 +13,8 @@ from utils.errors import DataError
 MAX_JSON_BYTES = 2**24  # our records have a few kilobytes
 MAX_CHECKPOINT_BYTES = 2**32
 
+OVERVIEW = "overview.png"  # the picture of all results in a folder
+
 
 def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part of it.

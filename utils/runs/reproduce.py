@@ -57,7 +57,7 @@ def reproduce_all(
     if not model_path.is_dir():
         raise DataError(f"{model_path}: no such folder of networks; {where_to_get}")
     if export:
-        prepare_folder(export)
+        prepare_folder(export, "--export")
         if model_path.samefile(export):
             raise UsageError("--export: is the --model_path, which is never written; give another")
 

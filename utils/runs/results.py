@@ -48,15 +48,15 @@ class Outputs:
             return False
 
 
-def prepare_folder(folder: Path) -> None:
-    """Create a results folder; raise a DataError if that fails or it cannot be written."""
+def prepare_folder(folder: Path, option: str = "--save_path") -> None:
+    """Create an option's folder; raise a DataError if that fails or it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(b"writable")
     except OSError as error:
         raise DataError(
-            f"{folder}: results cannot be written here ({error.strerror}); give another --save_path"
+            f"{folder}: results cannot be written here ({error.strerror}); give another {option}"
         ) from error
 
 
@@ -133,7 +133,7 @@ def is_finished(outputs: Outputs, settings: dict[str, Any], files: list[Path]) -
             f"{outputs.image} was made with {differences}; --overwrite replaces it, "
             "another --save_path keeps both"
         )
-    return finished and all(file.exists() for file in written)
+    return finished and all(file.exists() and file.stat().st_size for file in written)
 
 
 def earlier_precision(outputs: Outputs) -> str | None:
@@ -150,19 +150,31 @@ def earlier_precision(outputs: Outputs) -> str | None:
 
 
 def describe_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does."""
+    """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does.
+
+    Of two methods that differ in name only the names are told, if both are known, and of two with
+    other stages only what the stages are.
+    """
 
     def describe(name: str) -> str:
         if name.endswith("_sha256"):
             return f"another {name.removesuffix('_sha256')}"
-        return f"{name} {made_with.get(name)} instead of {settings.get(name)}"
+        return f"{name.removesuffix('_name')} {made_with.get(name)} instead of {settings.get(name)}"
 
+    names = made_with.get("method_name"), settings.get("method_name")
     made_with, settings = flatten(made_with), flatten(settings)
-    return ", ".join(
-        describe(name)
+    differences = [
+        name
         for name in sorted(settings.keys() | made_with.keys())
-        if made_with.get(name) != settings.get(name)
-    )
+        if name != "method_name" and made_with.get(name) != settings.get(name)
+    ]
+    others = [name for name in differences if not is_of_stages(name)]
+    if len(others) < len(differences):
+        if None not in names and names[0] != names[1]:
+            differences = ["method_name", *others]
+        elif "stages" in differences:
+            differences = ["stages", *others]
+    return ", ".join(map(describe, differences))
 
 
 def flatten(settings: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +185,11 @@ def flatten(settings: dict[str, Any]) -> dict[str, Any]:
     for stage in stages:
         flat |= {f"{stage['stage']} {name}": value for name, value in stage.items()}
     return flat
+
+
+def is_of_stages(name: str) -> bool:
+    """Whether a name that `flatten` gives belongs to the stages; no other has a space."""
+    return name == "stages" or " " in name
 
 
 def set_aside(outputs: Outputs, fault: Exception) -> None:

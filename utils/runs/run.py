@@ -18,7 +18,7 @@ from utils.engine.methods import find_size_first, resolve_precision
 from utils.engine.restore import Task
 from utils.engine.stage import UNKNOWN_SIZE, Restoration
 from utils.errors import DataError, Interrupted, describe
-from utils.images.files import find_leftovers, sha256, write_json, write_whole
+from utils.images.files import OVERVIEW, find_leftovers, sha256, write_json, write_whole
 from utils.images.kernels import scale_kernel
 from utils.images.reading import read_photograph
 from utils.images.writing import encode_png
@@ -43,6 +43,8 @@ from utils.runs.results import (
 
 MAX_NAME_BYTES = 200  # file systems take 255, and some names of results add 40
 MAX_DEATHS = 5  # of an image's workers in a row, without a checkpoint between
+
+RESULTS = "x", "k", "gx", "finished", "doubtful"  # the pictures NAME_x.png and so on
 
 OUT_OF_MEMORY = f"out of memory; {LESS_MEMORY}"
 
@@ -80,8 +82,8 @@ def restore_all(options: Options, experiment: Experiment, display: Display) -> i
         # One process at a time, so that the last picture shows the work of all.
         with ExitStack() as stack:
             with suppress(OSError):  # if the folder cannot be written, the summary says so
-                stack.enter_context(hold(options.save_path / ".overview.png.lock", wait=True))
-            for leftover in run.leftovers.get("overview.png", []):
+                stack.enter_context(hold(options.save_path / f".{OVERVIEW}.lock", wait=True))
+            for leftover in run.leftovers.get(OVERVIEW, []):
                 leftover.unlink(missing_ok=True)
             report(options, experiment, run.failures, {path.stem for path in remaining})
     return 1 if run.failures else 0
@@ -223,6 +225,13 @@ class Run:
                 finished, checkpoint = job.find_start()
 
 
+def check_name(path: Path, images: list[Path]) -> None:
+    """Raise a DataError if NAME.png of an image would replace what belongs to another or to all."""
+    taken = {f"{other.stem}_{word}" for other in images for word in RESULTS}
+    if path.stem in taken | {Path(OVERVIEW).stem}:
+        raise DataError(f"{path}: another result has the name {path.stem}.png; rename the image")
+
+
 class Job:
     """One image of a run: its settings, its files, and the record of what was done."""
 
@@ -231,6 +240,8 @@ class Job:
         self.options, self.experiment = options, experiment = run.options, run.experiment
         if len(os.fsencode(path.stem)) > MAX_NAME_BYTES:
             raise DataError(f"{path}: its name is longer than {MAX_NAME_BYTES} bytes; rename it")
+        if experiment.color_suffix == ".png":
+            check_name(path, options.images)
         self.photograph = read_photograph(path)
         self.outputs = Outputs(options.save_path, path.stem)
         files = experiment.files(path.stem)
@@ -248,6 +259,7 @@ class Job:
             doubtful=experiment.doubtful(self.photograph),
         )
         settings = {
+            "method_name": options.method_name,
             "method": [stage.settings() for stage in self.method],
             "kernel_size": size,
             "seed": options.seed,

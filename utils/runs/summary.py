@@ -8,7 +8,7 @@ import numpy as np
 from datasets.catalog import find_truth
 from statistic.metrics import comp_upto_shift
 from utils.errors import DataError, describe, printable
-from utils.images.files import read_json
+from utils.images.files import OVERVIEW, read_json
 from utils.images.reading import read_gray, read_image
 from utils.log import log
 from utils.runs.experiment import Experiment
@@ -63,7 +63,7 @@ def report(
         header += ["PSNR blurry", "restored", "SSIM blurry", "restored"]
     print(format_table(header, rows))
     if panels:
-        picture = options.save_path / "overview.png"
+        picture = options.save_path / OVERVIEW
         try:
             draw_overview(picture, panels)
             print(f"picture: {printable(str(picture))}")

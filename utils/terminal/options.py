@@ -89,7 +89,7 @@ def parse_options(
     add("--num_iter", type=integer(1), metavar="N", help="length of the first fit (the method's)")
     weight = "weight of the total variation (the method's)"
     add("--tv_weight", type=real(0), metavar="W", help=weight)
-    size = "size, or height and width, or auto (by the name)"
+    size = "size, or height and width, or auto where no kernel is given (by the name)"
     add("--kernel_size", type=kernel_side, nargs="+", action=HeightWidth, metavar="K", help=size)
     saves = "update the results every N iterations (%(default)s)"
     add("--save_frequency", type=integer(1), default=100, metavar="N", help=saves)
