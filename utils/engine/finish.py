@@ -4,12 +4,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from utils.engine.noise import estimate_residual
+from utils.engine.likelihood import can_judge, spectral_misfits
+from utils.engine.noise import estimate_noise, estimate_residual
 from utils.engine.refine import LOWEST, restore_by_levels
 
 # Levels in units of the residual's standard deviation: with the kernel as it is, and refitted.
 LEVELS = np.geomspace(5.2, 1.3, 6)
 REFIT_LEVELS = np.geomspace(6.0, 3.5, 8)
+
+# A kernel explains the spectrum better than another if its misfit is less by more than this.
+BETTER = 0.0015
 
 
 def finish(
@@ -25,7 +29,9 @@ def finish(
 
     The image is first restored anew with the kernel as it is. The average of that and the
     network's image, each having its own errors, is then refined, together with the kernel unless
-    that is known.
+    that is known. Where blur and image are a model's, as in simulations, the network's kernel is
+    mostly the better one, on photographs the refined one. So if the kernel halfway between them
+    explains the image's power spectrum better, all is done again with that.
 
     Parameters
     ----------
@@ -54,8 +60,7 @@ def finish(
     See `utils.engine.refine.restore_by_levels`.
     """
     residual = estimate_residual(blurry)
-    total = len(LEVELS) + len(REFIT_LEVELS)
-    done = 0
+    done, total = 0, len(LEVELS) + len(REFIT_LEVELS)
 
     def tell(image: np.ndarray, kernel: np.ndarray) -> None:
         nonlocal done
@@ -63,16 +68,28 @@ def finish(
         if on_step:
             on_step(done, total, "")
 
+    def restore(kernel: np.ndarray, fit_kernel: bool) -> tuple[np.ndarray, np.ndarray]:
+        restored, _ = restore_by_levels(blurry, kernel, residual, LEVELS * residual, on_level=tell)
+        return restore_by_levels(
+            blurry,
+            kernel,
+            residual,
+            REFIT_LEVELS * min(residual, LOWEST / REFIT_LEVELS[-1]),
+            sharp=(restored + sharp) / 2,
+            fit_kernel=fit_kernel,
+            doubtful=doubtful,
+            on_level=tell,
+        )
+
     kernel = np.asarray(kernel, np.float64)
     kernel = kernel / kernel.sum()
-    restored, _ = restore_by_levels(blurry, kernel, residual, LEVELS * residual, on_level=tell)
-    return restore_by_levels(
-        blurry,
-        kernel,
-        residual,
-        REFIT_LEVELS * min(residual, LOWEST / REFIT_LEVELS[-1]),
-        sharp=(restored + sharp) / 2,
-        fit_kernel=fit_kernel,
-        doubtful=doubtful,
-        on_level=tell,
-    )
+    found = restore(kernel, fit_kernel)
+    if not fit_kernel or not can_judge(blurry.shape, kernel.shape):
+        return found
+    fitted = found[1]
+    between = (kernel + fitted) / 2
+    of_fitted, of_between = spectral_misfits(blurry, [fitted, between], estimate_noise(blurry))
+    if of_between >= of_fitted - BETTER:
+        return found
+    total *= 2
+    return restore(between, fit_kernel=False)

@@ -33,7 +33,7 @@ from utils.engine.kernel_fit import (
 )
 from utils.engine.noise import estimate_noise
 from utils.engine.refine import restore_by_levels
-from utils.images.kernels import crop_to_blurry
+from utils.images.kernels import crop_to_blurry, pad_to_sharp
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -322,6 +322,34 @@ def test_the_finish_keeps_a_known_kernel(scene):
     assert psnr(255 * finished, 255 * sharp) > psnr(255 * (blurry + sharp) / 2, 255 * sharp) + 3
     _, fitted = finish(blurry, of_network, kernel)
     assert np.abs(fitted - kernel).max() > 1e-3
+
+
+@pytest.mark.parametrize(("of_between", "better"), [(0.1, True), (0.199, False), (0.3, False)])
+def test_the_finish_draws_the_kernel_back_if_that_explains_the_spectrum_better(
+    of_between, better, scene, monkeypatch
+):
+    import utils.engine.finish as module
+
+    blurry, sharp, kernel = scene
+    judged = []
+
+    def misfits(_, kernels, noise):
+        judged.extend(kernels)
+        return [0.2, of_between]
+
+    monkeypatch.setattr(module, "can_judge", lambda *sizes: True)
+    monkeypatch.setattr(module, "spectral_misfits", misfits)
+    steps = []
+    padded = pad_to_sharp(sharp, kernel.shape)
+    _, found = finish(
+        blurry, padded, kernel, on_step=lambda done, total, _: steps.append((done, total))
+    )
+    fitted, between = judged
+    np.testing.assert_allclose(between, (kernel + fitted) / 2)
+    np.testing.assert_array_equal(found, between if better else fitted)
+    rounds = len(module.LEVELS) + len(module.REFIT_LEVELS)
+    assert steps[-1] == ((2 * rounds, 2 * rounds) if better else (rounds, rounds))
+    assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
 
 
 def test_the_image_stays_in_place_when_its_kernel_lies_beside_the_middle(scene):
