@@ -29,9 +29,9 @@ def finish(
 
     The image is first restored anew with the kernel as it is. The average of that and the
     network's image, each having its own errors, is then refined, together with the kernel unless
-    that is known. Where blur and image are a model's, as in simulations, the network's kernel is
-    mostly the better one, on photographs the refined one. So if the kernel halfway between them
-    explains the image's power spectrum better, all is done again with that.
+    that is known. Where the blur is exact, as in simulations, that kernel is mostly worse than the
+    network's, in photographs mostly better. So if the kernel halfway between the two explains the
+    image's power spectrum better, all is done again with that.
 
     Parameters
     ----------

@@ -152,8 +152,8 @@ def earlier_precision(outputs: Outputs) -> str | None:
 def describe_differences(made_with: dict[str, Any], settings: dict[str, Any]) -> str:
     """Name the settings that differ, such as ``seed 0 instead of 3``; empty if none does.
 
-    Of two methods that differ in name only the names are told, if both are known, and of two with
-    other stages only what the stages are.
+    Of methods with different names only the names are told, if both are known; of others with
+    different stages, only which stages they have.
     """
 
     def describe(name: str) -> str:

@@ -240,9 +240,9 @@ class Job:
         self.options, self.experiment = options, experiment = run.options, run.experiment
         if len(os.fsencode(path.stem)) > MAX_NAME_BYTES:
             raise DataError(f"{path}: its name is longer than {MAX_NAME_BYTES} bytes; rename it")
-        if experiment.color_suffix == ".png":
-            check_name(path, options.images)
         self.photograph = read_photograph(path)
+        if experiment.color_suffix == ".png" and self.photograph.pixels.ndim == 3:
+            check_name(path, options.images)
         self.outputs = Outputs(options.save_path, path.stem)
         files = experiment.files(path.stem)
         self.has_kernel = "kernel" in files
