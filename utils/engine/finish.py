@@ -13,7 +13,7 @@ LEVELS = np.geomspace(5.2, 1.3, 6)
 REFIT_LEVELS = np.geomspace(6.0, 3.5, 8)
 
 # A kernel explains the spectrum better than another if its misfit is less by more than this.
-BETTER = 0.0015
+BETTER = 0.001
 
 
 def finish(
