@@ -80,8 +80,7 @@ class KernelSearch:
         """The kernel with the least misfit, unless another is preferred.
 
         Of an estimate the last kernel is preferred, and of what the estimates give the first's, if
-        it is behind by a margin at most. That is not so if only the other is trusted, or if the one
-        preferred is less likely than no blur.
+        it is trusted and behind by a margin at most.
         """
         if not self.spectrum:
             return self.estimates[0][0]
@@ -92,16 +91,12 @@ class KernelSearch:
         return self._choose(found, margin)[1]
 
     def _choose(self, found: list[Judged], margin: float) -> Judged:
-        """The kernel with the least misfit, or the first if that is no worse but by a margin."""
+        """The first kernel if it is trusted and not behind by more than a margin, or the best."""
         least, _ = best = min(found, key=lambda judged: judged[0])
         misfit, _ = preferred = found[0]
-        if (
-            least < misfit - margin
-            or misfit > self.of_no_blur
-            or (is_trusted(least, self.of_no_blur) and not is_trusted(misfit, self.of_no_blur))
-        ):
-            return best
-        return preferred
+        if is_trusted(misfit, self.of_no_blur) and misfit <= least + margin:
+            return preferred
+        return best
 
     def look_for_kernel(self) -> None:
         """Estimate the kernel as usual; if that is not trusted, let the spectrum count as well."""

@@ -215,7 +215,7 @@ def test_a_kernel_of_the_beam_search_is_taken_if_its_refinement_loses_it(
         ((0.127, 0.089), 2, 1),
         ((0.127, 0.091, 0.085), 3, 2),  # what is bent to the spectrum must explain more of it
         ((0.127, 0.091, 0.3, 0.3), 4, 1),
-        ((0.20, 0.19, 0.21, 0.30), 4, 0),
+        ((0.20, 0.19, 0.21, 0.30), 4, 1),  # none is trusted
         ((0.20, 0.19, 0.21, 0.13), 4, 3),
         ((0.305, 0.29, 0.21, 0.30), 4, 2),
         ((0.305, 0.297, 0.31, 0.30), 4, 1),
