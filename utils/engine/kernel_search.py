@@ -1,5 +1,6 @@
 """The search for a kernel that explains an image: by one estimate, another, and a beam search."""
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,10 @@ class KernelSearch:
         )
 
     def likeliest(self, margin: float) -> np.ndarray:
-        """The kernel with the least misfit, unless another is preferred.
+        """The kernel with the least misfit.
 
-        Of an estimate the last kernel is preferred, and of what the estimates give the first's, if
-        it is trusted and behind by a margin at most.
+        Of each estimate, though, the last kernel counts if it is trusted and no other is ahead of
+        it by more than a margin.
         """
         if not self.spectrum:
             return self.estimates[0][0]
@@ -88,11 +89,11 @@ class KernelSearch:
             self._choose(list(zip(*each, strict=True)), margin)
             for each in zip(self.misfits, self.estimates, strict=True)
         ]
-        return self._choose(found, margin)[1]
+        return min(found, key=itemgetter(0))[1]
 
     def _choose(self, found: list[Judged], margin: float) -> Judged:
         """The first kernel if it is trusted and not behind by more than a margin, or the best."""
-        least, _ = best = min(found, key=lambda judged: judged[0])
+        least, _ = best = min(found, key=itemgetter(0))
         misfit, _ = preferred = found[0]
         if is_trusted(misfit, self.of_no_blur) and misfit <= least + margin:
             return preferred

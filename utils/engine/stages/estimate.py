@@ -35,8 +35,8 @@ class EstimateKernel(Stage):
     If the kernel does not explain the image's power spectrum, it is estimated again such that this
     counts as well. If that does not help, kernels are looked for by a beam search over the scales,
     in some windows of a large image too, and refined until one explains it. Each estimate also has
-    kernels on its way. The first kernel is taken if it is trusted and no other is clearly ahead,
-    else the likeliest of all. See `utils.engine.estimate_kernel.estimate_kernel`,
+    kernels on its way, of which one counts if the last is not trusted or clearly behind; of what
+    the estimates give, the likeliest is taken. See `utils.engine.estimate_kernel.estimate_kernel`,
     `utils.engine.beam.Beam`, `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
@@ -44,8 +44,8 @@ class EstimateKernel(Stage):
     windows : int
         In how many windows kernels are looked for besides the whole image, if there is room.
     margin : float
-        How much smaller than that of the first kernel, if it is trusted, the misfit of another must
-        be.
+        How much smaller than that of an estimate's last kernel, if it is trusted, the misfit of one
+        on its way must be.
     """
 
     name: ClassVar[str] = "kernel estimate"
