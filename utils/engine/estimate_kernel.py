@@ -97,6 +97,7 @@ def estimate_kernel(
     *,
     start: Start | None = None,
     spectral_weight: float = 0.0,
+    by_extent: bool = False,
     doubtful: np.ndarray | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
     on_candidate: Callable[[np.ndarray], None] | None = None,
@@ -121,6 +122,9 @@ def estimate_kernel(
     spectral_weight : float
         How much it counts in the rounds of the two steps that the kernel explains the image's power
         spectrum (see `utils.engine.likelihood.Spectrum.improve`).
+    by_extent : bool
+        Whether to keep the middle of the kernel's extent in the frame's middle, not its centre of
+        mass (see `utils.engine.kernel_fit.centre`).
     doubtful : (H, W) bool array, optional
         Pixels whose luminance may be wrong, as where a color's channel was cut off.
     on_step : callable, optional
@@ -134,8 +138,8 @@ def estimate_kernel(
     Returns
     -------
     (kh, kw) float64 array
-        The kernel for valid correlation, non-negative, sum 1, its centre of mass in the middle, as
-        far as the frame has room for that. The same arguments give the same kernel.
+        The kernel for valid correlation, non-negative, sum 1, its centre of mass or its extent's
+        middle in the frame's, as far as there is room. The same arguments give the same kernel.
 
     Raises
     ------
@@ -169,7 +173,8 @@ def estimate_kernel(
 
     def offer(kernel: np.ndarray, scale: float = 1.0) -> None:
         if on_candidate:
-            on_candidate(centre(resize_kernel(kernel, kernel_size, 1 / scale)))
+            enlarged = resize_kernel(kernel, kernel_size, 1 / scale)
+            on_candidate(centre(enlarged, by_extent=by_extent))
 
     def offer_large(scale: float, kernel: np.ndarray) -> None:
         if scale > CANDIDATE_SCALE - 1e-9 and not spectral_weight:
@@ -182,6 +187,7 @@ def estimate_kernel(
         rounds=ROUNDS,
         start=start,
         spectral_weight=spectral_weight,
+        by_extent=by_extent,
         on_round=tell,
         on_scale=offer_large,
     )
@@ -195,7 +201,7 @@ def estimate_kernel(
         edges = keep_strongest(gradients_of(image), POLISH_STRONGEST, observation.reach)
         kernel = prune(fit_edges(edges, observation, kernel))
         tell("polish")
-    return centre(kernel)
+    return centre(kernel, by_extent=by_extent)
 
 
 def at_scales(blurry: np.ndarray, doubtful: np.ndarray | None) -> Scaled:
@@ -221,6 +227,7 @@ def coarse_to_fine(
     selection: EdgeSelection = USUAL,
     start: Start | None = None,
     spectral_weight: float = 0.0,
+    by_extent: bool = False,
     on_round: Callable[[str], None],
     on_scale: Callable[[float, np.ndarray], None] | None = None,
 ) -> np.ndarray:
@@ -240,6 +247,8 @@ def coarse_to_fine(
         A scale and the kernel there; by default a blob at the first of `scales`.
     spectral_weight : float
         See `estimate_kernel`.
+    by_extent : bool
+        See `utils.engine.kernel_fit.centre`.
     on_round : callable
         Takes a description of the scale, after every round.
     on_scale : callable, optional
@@ -262,9 +271,11 @@ def coarse_to_fine(
             spectrum = Spectrum(image, estimate_noise(image))
         for weight in weights_at(scale, rounds, selection, is_first=is_first):
             edges = edges_under(observation, kernel, weight, selection.strongest)
-            kernel = centre(prune(fit_edges(edges, observation, kernel)))
+            kernel = prune(fit_edges(edges, observation, kernel))
+            kernel = centre(kernel, by_extent=by_extent)
             if spectrum:
-                kernel = centre(prune(spectrum.improve(kernel, spectral_weight, SPECTRAL_STEPS)))
+                kernel = prune(spectrum.improve(kernel, spectral_weight, SPECTRAL_STEPS))
+                kernel = centre(kernel, by_extent=by_extent)
             on_round(f"scale {scale:.2f}, kernel {size[0]} x {size[1]}")
         if on_scale:
             on_scale(scale, kernel)

@@ -15,6 +15,9 @@ CLIPPED = 0.98
 # Pixels within half a kernel of a doubtful one stay out of the kernel step, if this share is left.
 LEAST_LEFT = 0.2
 
+# The share of a kernel's mass that may lie beyond either end of its extent.
+BEYOND = 0.003
+
 _REFILLS = 3
 _NNLS_STEPS = 40
 _RIDGE = 1e-3
@@ -81,10 +84,14 @@ def fit_edges(
     observation: Observation,
     kernel: np.ndarray,
     *,
+    variance: np.ndarray | None = None,
     toward: np.ndarray | None = None,
     pull: float = 0,
 ) -> np.ndarray:
     """Fit the kernel that takes a sharp image's gradients to the blurry one's.
+
+    Gradients of a smoothed image lack power at high frequencies. A kernel fitted to them as if they
+    were exact has too much there and breaks into dots, unless what they may lack counts as well.
 
     Parameters
     ----------
@@ -94,16 +101,25 @@ def fit_edges(
         The blurry image.
     kernel : (kh, kw) array
         What to start from.
+    variance : (H, W // 2 + 1) array, optional
+        By how much the sharp image may deviate from the one given, where edges were kept: the
+        variance of a pixel due to each frequency, times the share of pixels.
     toward : (kh, kw) array, optional
         Another kernel, which the fitted one should be near.
     pull : float
         By how much: the weight of the squared distance, to be compared with ``sum(edges**2)``.
+
+    References
+    ----------
+    Levin, Weiss, Durand, Freeman: Efficient marginal likelihood optimization in blind
+    deconvolution. CVPR 2011 (the deviations' part in the kernel's fit).
     """
-    ridge = _RIDGE * float(np.sum(edges**2, dtype=np.float64))
+    missing: np.ndarray | float = _RIDGE * float(np.sum(edges**2, dtype=np.float64)) + pull
+    if variance is not None:
+        pixels = edges[0][observation.reach].size
+        missing = missing + pixels * observation.gradient_power * variance
     gain = 0 if toward is None else pull * toward
-    return _fit(
-        edges, observation.gradients, observation.gradients_seen, kernel, ridge + pull, gain
-    )
+    return _fit(edges, observation.gradients, observation.gradients_seen, kernel, missing, gain)
 
 
 def fit_posterior(solution: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
@@ -117,12 +133,14 @@ def _fit(
     targets: np.ndarray,
     seen: np.ndarray,
     kernel: np.ndarray,
-    ridge: float,
+    missing: np.ndarray | float,
     gain: np.ndarray | float = 0,
 ) -> np.ndarray:
     """Fit a non-negative kernel k to images and what they are blurred to.
 
-    Minimises ``sum ||seen * (k * image - target)||^2 + ridge * ||k||^2 - 2 * gain . k``.
+    Minimises ``sum ||seen * (k * image - target)||^2 + ||k * image'||^2 - 2 * gain . k``, where
+    image' stands for what the images are missing, of which the power spectrum is known. A constant
+    one is a ridge.
 
     What is not seen is filled with what the present kernel predicts, and anew a few times. So
     the quadratic form is the images' autocorrelation, and a step costs no more than the kernel's
@@ -131,16 +149,19 @@ def _fit(
     shape = images.shape[1:]
     kernel = kernel.astype(np.float64)
     spectra = fft.rfft2(images)
-    autocorrelation = fft.irfft2(np.sum(np.abs(spectra) ** 2, axis=0), shape)
+    power = np.sum(np.abs(spectra) ** 2, axis=0)
     small = tuple(fft.next_fast_len(2 * side - 1, real=True) for side in kernel.shape)
     near = np.ix_(*(np.arange(1 - side, side) for side in kernel.shape))
-    form = np.zeros(small)
-    form[near] = autocorrelation[near]
-    form[0, 0] += ridge
-    form = fft.rfft2(form)
     crop = tuple(slice(side) for side in kernel.shape)
 
-    def apply(values: np.ndarray) -> np.ndarray:
+    def form_of(power: np.ndarray) -> np.ndarray:
+        form = np.zeros(small)
+        form[near] = fft.irfft2(power, shape)[near]
+        return fft.rfft2(form)
+
+    explained, form = form_of(power), form_of(power + missing)
+
+    def apply(values: np.ndarray, form: np.ndarray = form) -> np.ndarray:
         return fft.irfft2(form * fft.rfft2(values, small), small)[crop]
 
     largest = np.ones_like(kernel)
@@ -153,7 +174,7 @@ def _fit(
         residual -= targets
         residual *= seen
         slope = fft.irfft2(np.sum(spectra * fft.rfft2(residual).conj(), axis=0), shape)[crop]
-        linear = apply(kernel) - slope - ridge * kernel + gain
+        linear = apply(kernel, explained) - slope + gain
         kernel = _minimise(apply, linear, kernel, step)
     return kernel
 
@@ -185,17 +206,23 @@ def prune(kernel: np.ndarray) -> np.ndarray:
     return kernel / total if total > 0 else np.full(kernel.shape, 1 / kernel.size)
 
 
-def centre(kernel: np.ndarray) -> np.ndarray:
+def centre(kernel: np.ndarray, *, by_extent: bool = False) -> np.ndarray:
     """Move the centre of mass to within half a pixel of the middle, once, and scale the sum to 1.
 
     What leaves the frame by that is lost, so a frame should have room for the kernel about its
-    centre of mass.
+    centre of mass. If most of that lies at one end of a kernel that fills its frame, the other end
+    has none: `by_extent` moves the middle of what holds nearly all mass to the middle instead.
     """
     moved = np.zeros_like(kernel)
     source, target = [], []
     for axis, side in enumerate(kernel.shape):
         profile = kernel.sum(axis=1 - axis)
-        shift = round((side - 1) / 2 - float(profile @ np.arange(side)) / float(profile.sum()))
+        if by_extent:
+            reached = np.cumsum(profile) / profile.sum()
+            middle = float(np.mean(np.searchsorted(reached, (BEYOND, 1 - BEYOND))))
+        else:
+            middle = float(profile @ np.arange(side)) / float(profile.sum())
+        shift = round((side - 1) / 2 - middle)
         source.append(slice(max(-shift, 0), side - max(shift, 0)))
         target.append(slice(max(shift, 0), side - max(-shift, 0)))
     moved[tuple(target)] = kernel[tuple(source)]

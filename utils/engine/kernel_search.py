@@ -1,4 +1,4 @@
-"""The search for a kernel that explains an image: by one estimate, another, and a beam search."""
+"""The search for a kernel that explains an image: by some estimates, and a beam search."""
 
 from operator import itemgetter
 from typing import Any
@@ -21,7 +21,7 @@ WHOLE: Place = (slice(None), slice(None))
 
 # The estimate that is bent to the spectrum may explain it without being right. To end the search it
 # may leave only this share of what another may.
-BY_SPECTRUM, BENT = 1, 0.75
+BY_SPECTRUM, BENT = 2, 0.75
 
 Judged = tuple[float, np.ndarray]  # a kernel and its misfit
 
@@ -100,10 +100,17 @@ class KernelSearch:
         return best
 
     def look_for_kernel(self) -> None:
-        """Estimate the kernel as usual; if that is not trusted, let the spectrum count as well."""
+        """Estimate the kernel twice, and if neither is trusted, by the spectrum as well.
+
+        The two differ in what lies in the frame's middle: the kernel's centre of mass, or its
+        extent's. Each has kernels of its own that it loses the way to, so both are made even if the
+        first is trusted, and the likelier one counts.
+        """
         if not self.estimates:
             self._estimate(WHOLE, doubtful=self.doubtful)
-        if len(self.estimates) == 1 and not self.trusts_one:
+        if len(self.estimates) == 1 and self.spectrum:
+            self._estimate(WHOLE, by_extent=True, doubtful=self.doubtful)
+        if len(self.estimates) == BY_SPECTRUM and not self.trusts_one:
             self._estimate(WHOLE, spectral_weight=SPECTRAL_WEIGHT, doubtful=self.doubtful)
 
     def look_by_beam(self, windows: int) -> None:
@@ -121,7 +128,7 @@ class KernelSearch:
         left_out: list[np.ndarray | None] = [None]
         if self.doubtful is not None and self.doubtful.any():
             left_out.append(self.doubtful)
-        refined = 2  # with the estimates before
+        refined = BY_SPECTRUM + 1  # with the estimates before
         for number, doubtful in enumerate(left_out):
             if number == len(self.beams):
                 self.beams.append(None)
@@ -154,6 +161,7 @@ class KernelSearch:
         place: Place,
         start: Start | None = None,
         spectral_weight: float = 0.0,
+        by_extent: bool = False,
         doubtful: np.ndarray | None = None,
     ) -> None:
         attempt = f"start {len(self.estimates) + 1}, " if self.estimates else ""
@@ -170,6 +178,7 @@ class KernelSearch:
             self.size,
             start=start,
             spectral_weight=spectral_weight,
+            by_extent=by_extent,
             doubtful=part_of(doubtful, place),
             on_step=tell,
             on_candidate=candidates.append,

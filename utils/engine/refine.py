@@ -89,7 +89,8 @@ def restore_by_levels(
         smooth[observation.reach] = denoise(image[observation.reach], level)
         if fit_kernel:
             edges = keep_strongest(gradients_of(smooth), STRONGEST, observation.reach)
-            kernel = prune(fit_edges(edges, observation, kernel))
+            variance = STRONGEST * _variance(observation, kernel, level, noise)
+            kernel = prune(fit_edges(edges, observation, kernel, variance=variance))
         image = _explain(observation, kernel, smooth, (noise / level) ** 2)
         if on_level:
             on_level(image[observation.reach], kernel)
@@ -125,6 +126,17 @@ def _unexplained(blurry: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> f
     blurred = fft.irfft2(spectrum_of(kernel, shape) * fft.rfft2(image), shape)
     residual = (blurred - observation.blurry) * observation.seen_below(blurred)
     return float(np.sqrt(np.sum(residual**2, dtype=np.float64) / blurry.size))
+
+
+def _variance(
+    observation: Observation, kernel: np.ndarray, level: float, noise: float
+) -> np.ndarray:
+    """By how much a sharp image may deviate from the denoised one, given the blurry one.
+
+    The posterior variance of a pixel due to each frequency.
+    """
+    blur = spectrum_of(kernel, observation.shape)
+    return noise**2 / ((noise / level) ** 2 + np.abs(blur) ** 2)
 
 
 def _explain(

@@ -32,7 +32,8 @@ COLLAPSED = "the kernel has collapsed to a point: no blur was found; try another
 class EstimateKernel(Stage):
     """Estimate the kernel from coarse to fine, and deconvolve the image with it.
 
-    If the kernel does not explain the image's power spectrum, it is estimated again such that this
+    That is done twice, with the kernel's centre of mass or its extent's middle in the frame's. If
+    neither kernel explains the image's power spectrum, there is a third estimate for which this
     counts as well. If that does not help, kernels are looked for by a beam search over the scales,
     in some windows of a large image too, and refined until one explains it. Each estimate also has
     kernels on its way, of which one counts if the last is not trusted or clearly behind; of what

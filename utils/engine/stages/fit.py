@@ -192,7 +192,7 @@ class FitFromKernel(SmallFit):
     """
 
     name: ClassVar[str] = "joint fit"
-    smooth: float = 1.0
+    smooth: float = 0.5
     floor: float = 1e-4
 
     def applies(self, restoration: Restoration) -> bool:
