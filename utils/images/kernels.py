@@ -79,6 +79,28 @@ def crop_registered(sharp: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return crop(sharp, kernel.shape, centre_of_mass(kernel))
 
 
+def move_to_crop(blurry: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Move a blurry image to lie on the middle of the sharp one, as `crop_to_blurry` cuts it out.
+
+    Parameters
+    ----------
+    blurry : (H, W, ...) array
+        The blurry image.
+    kernel : (kh, kw) array
+        Its kernel, non-negative and not all zero.
+
+    Returns
+    -------
+    (H, W, ...) array
+        The image, moved by as much as the kernel's centre of mass lies off the middle, its border
+        repeated.
+    """
+    for axis, (side, centre) in enumerate(zip(kernel.shape, centre_of_mass(kernel), strict=True)):
+        places = np.arange(blurry.shape[axis]) + (side - 1) // 2 - centre
+        blurry = blurry.take(places, axis, mode="clip")
+    return blurry
+
+
 def crop(sharp: np.ndarray, kernel_size: tuple[int, int], offset: tuple[int, int]) -> np.ndarray:
     """Crop a sharp image to the blurry image's size, at an offset."""
     (kh, kw), (height, width), (top, left) = kernel_size, sharp.shape[:2], offset

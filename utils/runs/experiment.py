@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.engine.stage import Restoration
 from utils.images.colors import FULL_RANGE, Luma
+from utils.images.kernels import move_to_crop
 from utils.images.metadata import kept_exif
 from utils.images.reading import Photograph
 from utils.images.writing import add_metadata, encode_png, quantise
@@ -37,7 +38,7 @@ class Experiment:
         another suffix is written as well. By default only the luminance is written.
     registered : bool
         Crop the restored image to lie on the blurry one, so that chroma and alpha fit, instead of
-        from the middle as the authors do.
+        from the middle as the authors do, where the chroma is moved.
     files : callable
         Takes an image's name, returns the files besides the image that determine its result, by
         the names under which their checksums are recorded.
@@ -82,7 +83,10 @@ class Experiment:
             return restored
         if restoration.sharp_chroma is not None:
             return self.luma.join_chroma(restored, restoration.sharp_chroma)
-        return self.luma.replace_luminance(photograph.pixels, restored)
+        pixels = photograph.pixels
+        if not self.registered and restoration.kernel is not None:
+            pixels = move_to_crop(pixels, restoration.kernel)
+        return self.luma.replace_luminance(pixels, restored)
 
     def doubtful(self, photograph: Photograph) -> np.ndarray | None:
         """Where a channel of a color is at its limit, (H, W) bool; None for a gray image.

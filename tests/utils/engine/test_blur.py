@@ -12,7 +12,7 @@ from scipy.signal import correlate2d
 
 from tests.conftest import ROOT
 from utils.engine.blur import blur, fourier_blur
-from utils.images.kernels import crop_registered, crop_to_blurry, pad_to_sharp
+from utils.images.kernels import crop_registered, crop_to_blurry, move_to_crop, pad_to_sharp
 
 
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 11), (17, 7)])
@@ -98,3 +98,14 @@ def test_the_border_that_is_added_is_the_one_that_is_cropped(kernel_size):
     assert sharp.shape == tuple(np.add(image.shape, kernel_size) - 1)
     np.testing.assert_array_equal(crop_to_blurry(sharp, kernel_size), image)
     assert np.all(sharp[0, (kernel_size[1] - 1) // 2 :][:14] == image[0])
+
+
+def test_a_blurry_image_is_moved_to_the_middle_of_the_sharp_one():
+    kernel = np.zeros((7, 9))
+    kernel[1, 7] = 1  # two rows above the middle, three columns to its right
+    sharp = np.random.default_rng(0).random((26, 38, 3))
+    moved = move_to_crop(crop_registered(sharp, kernel), kernel)
+    expected = crop_to_blurry(sharp, kernel.shape)
+    np.testing.assert_array_equal(moved[:-2, 3:], expected[:-2, 3:])
+    assert moved.shape == (20, 30, 3)
+    np.testing.assert_array_equal(moved[-1], moved[-3])
