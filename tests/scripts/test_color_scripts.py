@@ -284,6 +284,10 @@ def test_a_photograph_is_restored_in_its_place(images, found_off_the_middle):
     # Lai's are cut out of the middle, as the authors' code and with it the published scores do.
     restored = restored_by(selfdeblur_lai, images, *size)
     assert np.abs(restored - sharp[4:44, 6:50]).max() <= 0.51 / 255
+    # So the chroma, whose step is in column 22 of the photograph, moves by five columns.
+    colored = read_image(images / "selfdeblur_lai/text_01_kernel_01.png")
+    is_tinted = colored[..., 0] - colored[..., 2] > 0.1
+    assert is_tinted[:, :27].all() and not is_tinted[:, 27:].any()
 
 
 def test_a_photograph_keeps_its_profile_and_of_the_cameras_notes_what_is_asked(

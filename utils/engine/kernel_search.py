@@ -107,7 +107,7 @@ class KernelSearch:
         first is trusted, and the likelier one counts.
         """
         if not self.estimates:
-            self._estimate(WHOLE, doubtful=self.doubtful)
+            self._estimate(WHOLE, doubtful=self.doubtful, following=1 if self.spectrum else 0)
         if len(self.estimates) == 1 and self.spectrum:
             self._estimate(WHOLE, by_extent=True, doubtful=self.doubtful)
         if len(self.estimates) == BY_SPECTRUM and not self.trusts_one:
@@ -163,7 +163,9 @@ class KernelSearch:
         spectral_weight: float = 0.0,
         by_extent: bool = False,
         doubtful: np.ndarray | None = None,
+        following: int = 0,
     ) -> None:
+        """Make an estimate, and say how many more of the same work are certain to follow."""
         attempt = f"start {len(self.estimates) + 1}, " if self.estimates else ""
         whole_work = 0
         candidates = [start[1]] if start else []
@@ -171,7 +173,7 @@ class KernelSearch:
         def tell(done: int, total: int, detail: str) -> None:
             nonlocal whole_work
             whole_work = total
-            self._tell(done, total, attempt + detail)
+            self._tell(done, total * (1 + following), attempt + detail)
 
         kernel = estimate_kernel(
             self.blurry[place],

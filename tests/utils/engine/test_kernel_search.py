@@ -126,7 +126,9 @@ def run(image, doubtful=None, **callbacks):
 )
 def test_of_two_estimates_the_likelier_is_taken_at_once(searched, image, misfits, taken):
     judge_as(searched, *misfits)
-    found, record = run(image)
+    told = []
+    found, record = run(image, on_step=lambda *step: told.append(step[:2]))
+    assert told == [(100, 200), (200, 200)]  # the second is sure to come
     assert searched.asked == [((400, 1100), None)] * 2 and not searched.trials
     assert searched.by_extent == [False, True] and searched.weights == [0, 0]
     np.testing.assert_array_equal(found.kernel, searched.kernels[taken])
