@@ -114,15 +114,15 @@ def explains_worse(
     before, after : (H + kh - 1, W + kw - 1) and (kh, kw) array
         The sharp image and its kernel.
     """
-    left = _unexplained(blurry, *after)
-    return left > 2 * residual and left > _unexplained(blurry, *before)
+    left = unexplained(blurry, *after)
+    return left > 2 * residual and left > unexplained(blurry, *before)
 
 
-def _unexplained(blurry: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> float:
-    """Root mean square of what an image and its kernel leave of the blurry image."""
+def unexplained(blurry: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> float:
+    """Root mean square of what an image, confined to [0, 1], and its kernel leave of the blurry."""
     observation = Observation(blurry, kernel.shape)
     shape = observation.shape
-    image = observation.place(sharp)
+    image = observation.place(sharp.clip(0, 1))
     blurred = fft.irfft2(spectrum_of(kernel, shape) * fft.rfft2(image), shape)
     residual = (blurred - observation.blurry) * observation.seen_below(blurred)
     return float(np.sqrt(np.sum(residual**2, dtype=np.float64) / blurry.size))

@@ -319,18 +319,72 @@ def test_only_a_small_and_clean_image_without_a_trusted_kernel_is_fitted(monkeyp
 # The refinement's kernel
 
 
-@pytest.mark.parametrize(("misfit", "kept"), [(0.113, False), (0.117, True)])
-def test_a_refined_kernel_that_explains_less_is_left_out(monkeypatch, untrusted, misfit, kept):
-    calls = []
+@pytest.fixture
+def refined(monkeypatch, untrusted):
+    """Run the stage, its refinement giving OTHER; return also the kernels it was called with."""
+    calls, steps = [], []
 
     def give(blurry, kernel, noise, levels, *, sharp, fit_kernel, doubtful, on_level):
-        calls.append(fit_kernel)
+        calls.append((fit_kernel, kernel))
+        for _ in levels:
+            on_level(sharp, kernel)
         return sharp, OTHER if fit_kernel else kernel
 
     monkeypatch.setattr("utils.engine.refine.restore_by_levels", give)
     monkeypatch.setattr("utils.engine.refine.explains_worse", lambda *arguments: False)
-    give_misfits(monkeypatch, (WRONG, 0.1), (OTHER, misfit))
-    found, record = run(Task((Refine(),), untrusted))
-    assert calls == ([True, False] if kept else [True])
-    np.testing.assert_array_equal(found.kernel, WRONG if kept else OTHER)
-    assert ("kept" in record) == kept
+    monkeypatch.setattr("utils.engine.refine.unexplained", lambda *arguments: 1.0)
+
+    def refine(stage=Refine(), image=untrusted):  # noqa: B008
+        steps.clear()
+        found, _ = run(Task((stage,), image), on_step=lambda *step: steps.append(step[:2]))
+        (fits, given), *anew = calls
+        assert fits and np.array_equal(given, WRONG)
+        # What is taken is what the image was refined with.
+        np.testing.assert_array_equal(found.kernel, anew[0][1] if anew else OTHER)
+        assert not any(fits for fits, _ in anew) and len(anew) <= 1
+        assert [done for done, _ in steps] == list(range(1, 12 * len(calls) + 1))
+        return found.kernel
+
+    return refine
+
+
+HALFWAY = (WRONG + OTHER) / 2
+
+
+@pytest.mark.parametrize(
+    ("given", "halfway", "fitted", "taken"),
+    [
+        (0.100, 0.1, 0.100, HALFWAY),
+        (0.099, 0.1, 0.100, HALFWAY),
+        (0.100, 0.1, 0.099, HALFWAY),
+        (0.098, 0.1, 0.100, WRONG),
+        (0.100, 0.1, 0.098, OTHER),
+        (0.097, 0.1, 0.098, WRONG),
+        (0.098, 0.1, 0.097, OTHER),
+    ],
+)
+def test_the_kernel_halfway_is_taken_unless_another_explains_more(
+    monkeypatch, refined, given, halfway, fitted, taken
+):
+    give_misfits(monkeypatch, (WRONG, given), (HALFWAY, halfway), (OTHER, fitted))
+    np.testing.assert_array_equal(refined(Refine(margin=0.0015)), taken)
+
+
+def test_the_kernel_halfway_is_taken_where_none_can_be_judged(refined, untrusted):
+    small = deconvolved(replace(untrusted, blurry=untrusted.blurry[:150, :150]), WRONG)
+    np.testing.assert_array_equal(refined(image=small), HALFWAY)
+
+
+def test_unless_it_is_to_be_judged_the_fitted_kernel_is_taken(monkeypatch, refined):
+    give_misfits(monkeypatch, (WRONG, 0.1))
+    np.testing.assert_array_equal(refined(Refine(judged=False)), OTHER)
+
+
+@pytest.mark.parametrize(("left", "taken"), [(1.24, OTHER), (1.26, WRONG)])
+def test_a_fitted_kernel_that_spoils_the_image_is_left_out(monkeypatch, refined, left, taken):
+    give_misfits(monkeypatch, (OTHER, 0.1))
+    monkeypatch.setattr(
+        "utils.engine.refine.unexplained",
+        lambda blurry, sharp, kernel: left if np.array_equal(kernel, OTHER) else 1.0,
+    )
+    np.testing.assert_array_equal(refined(), taken)

@@ -189,7 +189,7 @@ class WindowKernel(InWindow):
         check_arguments(blurry, size)
         work.note(noise=round(estimate_noise(blurry), 5))
         # Of photographs, mostly in JPEG, the spectrum says too little to judge the refined kernel.
-        refine, before = Refine(margin=np.inf), 0  # and the work before it
+        refine, before = Refine(judged=False), 0  # and the work before it
         refinement = refine.rounds * REFINE_WORK
 
         def show(done: int, total: int, detail: str) -> None:

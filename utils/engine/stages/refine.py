@@ -22,16 +22,25 @@ class Refine(Stage):
         The first level, a standard deviation in [0, 1] units.
     lowest : float
         The last level, in units of the residual's standard deviation, but at most `LOWEST`.
+    judged : bool
+        Whether to ask which kernel to take. The one halfway between the given and the fitted one
+        has the least of both's errors, and the image is refined anew with that, unless the fitted
+        kernel or the given one explains the power spectrum better (see
+        `utils.engine.likelihood.spectral_misfits`). Otherwise the fitted one is taken.
     margin : float
-        If the refined kernel explains the image's power spectrum worse by more than this (see
-        `utils.engine.likelihood.spectral_misfits`), the image is refined with the kernel as it was.
+        By how much less a misfit is better.
+    spoils : float
+        A fitted kernel has failed, and the given one is taken, if what its image leaves of the
+        blurry one is more than this many times what was left before.
     """
 
     name: ClassVar[str] = "refinement"
     rounds: int = 12
     highest: float = 20 / 255
     lowest: float = 3.5
-    margin: float = 0.015
+    judged: bool = True
+    margin: float = 0.001
+    spoils: float = 1.25
 
     def applies(self, restoration: Restoration) -> bool:
         return restoration.has_blur
@@ -50,7 +59,7 @@ class Refine(Stage):
         residual = estimate_residual(restoration.blurry)
         lowest = min(self.lowest * residual, LOWEST)
         levels = np.geomspace(self.highest, lowest, self.rounds)
-        done, total = 0, self.rounds
+        done, total = 0, self.rounds * (1 + self.judged)
 
         def tell(sharp: np.ndarray, kernel: np.ndarray) -> None:
             nonlocal done
@@ -58,11 +67,10 @@ class Refine(Stage):
             done += 1
             work.step(done, total, f"level {255 * level:.1f}")
 
-        def refine(fit_kernel: bool) -> tuple[np.ndarray, np.ndarray]:
-            assert restoration.kernel is not None
-            return restore_by_levels(
+        def refine(kernel: np.ndarray, fit_kernel: bool) -> tuple[np.ndarray, np.ndarray]:
+            sharp, kernel = restore_by_levels(
                 restoration.blurry,
-                restoration.kernel,
+                kernel,
                 residual,
                 levels,
                 sharp=restoration.sharp,
@@ -70,14 +78,13 @@ class Refine(Stage):
                 doubtful=restoration.doubtful,
                 on_level=tell,
             )
+            return sharp.clip(0, 1), kernel
 
-        sharp, kernel = refine(fit_kernel=True)
-        if self.loses(restoration, kernel):
-            work.note(kept="the kernel, since the refined one explains the image's spectrum worse")
-            total += self.rounds
-            sharp, kernel = refine(fit_kernel=False)
-        sharp = sharp.clip(0, 1)
         before = restoration.sharp, restoration.kernel
+        sharp, fitted = refine(restoration.kernel, fit_kernel=True)
+        kernel = self.choose(restoration, sharp, fitted) if self.judged else fitted
+        if kernel is not fitted:
+            sharp, _ = refine(kernel, fit_kernel=False)
         if explains_worse(restoration.blurry, residual, before, (sharp, kernel)):
             work.note(kept="what was before, which explains the image better")
             return restoration
@@ -85,10 +92,18 @@ class Refine(Stage):
         work.save(found)
         return found
 
-    def loses(self, restoration: Restoration, refined: np.ndarray) -> bool:
-        """Whether a refined kernel explains the image's spectrum clearly worse than before."""
-        if self.margin == np.inf:
-            return False
-        assert restoration.kernel is not None
-        misfits = judge(restoration.blurry, restoration.kernel, refined)
-        return bool(misfits) and misfits[1] > misfits[0] + self.margin
+    def choose(self, restoration: Restoration, sharp: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+        """The kernel to take: the fitted one, the given one, or the one halfway between."""
+        from utils.engine.refine import unexplained
+
+        blurry, given = restoration.blurry, restoration.kernel
+        assert given is not None and restoration.sharp is not None
+        left = unexplained(blurry, sharp, fitted)
+        if left > self.spoils * unexplained(blurry, restoration.sharp, given):
+            return given
+        halfway = (given + fitted) / 2
+        kernels = [fitted, given, halfway]
+        misfits = judge(blurry, *kernels)
+        if not misfits or misfits[-1] <= min(misfits) + self.margin:
+            return halfway
+        return kernels[int(np.argmin(misfits))]
