@@ -19,9 +19,12 @@ from utils.engine.windows import Place, part_of, windows_beside
 
 WHOLE: Place = (slice(None), slice(None))
 
-# The estimate that is bent to the spectrum may explain it without being right. To end the search it
-# may leave only this share of what another may.
-BY_SPECTRUM, BENT = 2, 0.75
+# The estimate that is bent to the spectrum.
+BY_SPECTRUM = 2
+
+# Of more than one estimate the likeliest may be so by chance, and that one more than others. To end
+# the search, those after the first may leave only this share of what the first may.
+FURTHER = 0.75
 
 Judged = tuple[float, np.ndarray]  # a kernel and its misfit
 
@@ -73,7 +76,9 @@ class KernelSearch:
         if not self.spectrum:
             return True
         return any(
-            is_trusted(min(misfits), self.of_no_blur * (BENT if number == BY_SPECTRUM else 1))
+            is_trusted(
+                min(misfits), self.of_no_blur * (FURTHER if 0 < number <= BY_SPECTRUM else 1)
+            )
             for number, misfits in enumerate(self.misfits)
         )
 

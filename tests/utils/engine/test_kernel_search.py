@@ -223,8 +223,10 @@ def test_a_kernel_of_the_beam_search_is_taken_if_its_refinement_loses_it(
     [
         ((0.119, 0.3), 2, 0),
         ((0.127, 0.3, 0.126, 0.119), 4, 3),  # the only one that is trusted
+        ((0.127, 0.089), 2, 1),
+        ((0.127, 0.091, 0.089), 3, 2),  # those after the first must explain more
         ((0.127, 0.3, 0.089), 3, 2),
-        ((0.127, 0.3, 0.091, 0.085), 4, 3),  # what is bent to the spectrum must explain more of it
+        ((0.127, 0.3, 0.091, 0.085), 4, 3),
         ((0.127, 0.3, 0.091, 0.3, 0.3), 5, 2),
         ((0.20, 0.3, 0.19, 0.21, 0.30), 5, 2),  # none is trusted
         ((0.20, 0.18, 0.19, 0.21, 0.30), 5, 1),
