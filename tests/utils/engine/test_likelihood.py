@@ -336,13 +336,14 @@ def refined(monkeypatch, untrusted):
 
     def refine(stage=Refine(), image=untrusted):  # noqa: B008
         steps.clear()
-        found, _ = run(Task((stage,), image), on_step=lambda *step: steps.append(step[:2]))
+        found, record = run(Task((stage,), image), on_step=lambda *step: steps.append(step[:2]))
         (fits, given), *anew = calls
         assert fits and np.array_equal(given, WRONG)
         # What is taken is what the image was refined with.
         np.testing.assert_array_equal(found.kernel, anew[0][1] if anew else OTHER)
         assert not any(fits for fits, _ in anew) and len(anew) <= 1
         assert [done for done, _ in steps] == list(range(1, 12 * len(calls) + 1))
+        assert ("kept" in record) == np.array_equal(found.kernel, WRONG)
         return found.kernel
 
     return refine

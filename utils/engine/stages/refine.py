@@ -83,6 +83,8 @@ class Refine(Stage):
         before = restoration.sharp, restoration.kernel
         sharp, fitted = refine(restoration.kernel, fit_kernel=True)
         kernel = self.choose(restoration, sharp, fitted) if self.judged else fitted
+        if kernel is restoration.kernel:
+            work.note(kept="the kernel, since the fitted one explains the image less well")
         if kernel is not fitted:
             sharp, _ = refine(kernel, fit_kernel=False)
         if explains_worse(restoration.blurry, residual, before, (sharp, kernel)):
