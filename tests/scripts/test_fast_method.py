@@ -97,14 +97,14 @@ def test_fast_is_resumed_in_any_stage_to_the_same_bits(name):
     assert resumed.losses == whole.losses
 
 
-def test_the_fit_starts_from_the_smoothed_kernel():
+def test_the_fit_starts_from_the_given_kernel():
     blurry, _ = blurred(hook(9, 9), 64, 66)
     (fit,) = (stage for stage in blind_methods(LEVIN)["fast"] if isinstance(stage, FitFromKernel))
     state = fit.start(Restoration(blurry.astype(np.float32), (9, 9), hook(9, 9)), seed=0)
     start = state.gk(state.zk).detach().numpy()[0, 0]
-    expected = gaussian_filter(hook(9, 9), fit.smooth)
-    np.testing.assert_allclose(start, expected / expected.sum(), atol=2e-3)
-    assert abs(hook(9, 9) - expected).max() > 0.01
+    np.testing.assert_allclose(start, hook(9, 9), atol=1e-2)
+    spread = gaussian_filter(hook(9, 9), 0.5)
+    assert abs(start - hook(9, 9)).max() < 0.2 * abs(spread - hook(9, 9)).max()
 
 
 def test_a_noisy_image_goes_without_the_fit():

@@ -184,28 +184,22 @@ class FitFromKernel(SmallFit):
 
     Parameters
     ----------
-    smooth : float
-        Standard deviation in pixels of a Gaussian that smooths the estimate first. From a kernel
-        that has broken into dots the fit does not get away.
     floor : float
         See `networks.fcn.KernelLogits`.
     """
 
     name: ClassVar[str] = "joint fit"
-    smooth: float = 0.5
     floor: float = 1e-4
 
     def applies(self, restoration: Restoration) -> bool:
         return restoration.has_blur and self.suits(restoration.blurry)
 
     def start(self, restoration: Restoration, seed: int) -> "State":
-        from scipy.ndimage import gaussian_filter
-
         from networks.fcn import KernelLogits
         from utils.engine.deblur import draw_start
 
         assert restoration.kernel is not None
-        blurry, kernel = restoration.blurry, gaussian_filter(restoration.kernel, self.smooth)
+        blurry, kernel = restoration.blurry, restoration.kernel
         state = draw_start(blurry.shape, restoration.kernel_size, self.recipe, seed, kernel)
         return replace(state, gk=KernelLogits(kernel, self.floor))
 
