@@ -32,7 +32,7 @@ from utils.engine.kernel_fit import (
     spectrum_of,
 )
 from utils.engine.noise import estimate_noise
-from utils.engine.refine import restore_by_levels
+from utils.engine.refine import STRONGEST, restore_by_levels
 from utils.images.kernels import crop_to_blurry, pad_to_sharp
 
 
@@ -379,6 +379,28 @@ def test_the_image_stays_in_place_when_its_kernel_lies_beside_the_middle(scene):
     _, found = restore_by_levels(blurry, aside, 0.0046, levels, sharp=sharp, fit_kernel=True)
     assert similarity(found, kernel) > 0.95
     assert np.abs(np.argwhere(found > 0.01).max(axis=0) - [8, 6]).max() <= 1
+
+
+def test_the_refinement_counts_what_the_denoised_image_lacks(scene, monkeypatch):
+    """It is the more, the higher the level and the less the kernel passes."""
+    blurry, _, kernel = scene
+    fits = []
+
+    def record(edges, observation, start, *, variance):
+        fits.append((variance, np.abs(spectrum_of(start, observation.shape))))
+        return start
+
+    monkeypatch.setattr("utils.engine.refine.fit_edges", record)
+    noise, levels = 0.005, (0.06, 0.03)
+    restore_by_levels(blurry, kernel, noise, levels, fit_kernel=True)
+    assert len(fits) == 2
+    for (variance, passes), level in zip(fits, levels, strict=True):
+        least, most = (noise**2 / ((noise / level) ** 2 + blur**2) for blur in (1, 0))
+        np.testing.assert_allclose(variance.min(), STRONGEST * least, rtol=1e-3)
+        lost = passes < 1e-3 * passes.max()
+        np.testing.assert_allclose(variance[lost], STRONGEST * most, rtol=1e-2)
+        order = np.argsort(passes, axis=None)
+        assert (np.diff(variance.ravel()[order]) <= 1e-12).all()
 
 
 def test_highlights_that_were_cut_off_do_not_ring(monkeypatch):
