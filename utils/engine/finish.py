@@ -4,16 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from utils.engine.likelihood import can_judge, spectral_misfits
+from utils.engine.likelihood import BETTER, can_judge, spectral_misfits
 from utils.engine.noise import estimate_noise, estimate_residual
 from utils.engine.refine import LOWEST, restore_by_levels
 
 # Levels in units of the residual's standard deviation: with the kernel as it is, and refitted.
 LEVELS = np.geomspace(5.2, 1.3, 6)
 REFIT_LEVELS = np.geomspace(6.0, 3.5, 8)
-
-# A kernel explains the spectrum better than another if its misfit is less by more than this.
-BETTER = 0.001
 
 
 def finish(

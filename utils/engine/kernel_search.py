@@ -22,8 +22,8 @@ WHOLE: Place = (slice(None), slice(None))
 # The estimate that is bent to the spectrum.
 BY_SPECTRUM = 2
 
-# Of more than one estimate the likeliest may be so by chance, and that one more than others. To end
-# the search, those after the first may leave only this share of what the first may.
+# One of several estimates may explain the spectrum by chance, one that is bent to it all the more.
+# To end the search, the second and the third may leave only this share of what any other may.
 FURTHER = 0.75
 
 Judged = tuple[float, np.ndarray]  # a kernel and its misfit

@@ -35,6 +35,9 @@ _FOLLOWS = 2.0
 # images whose own spectra are unusual, wrong ones hardly ever less.
 TRUSTED = 0.4
 
+# A kernel explains the spectrum better than another if its misfit is less by more than this.
+BETTER = 0.001
+
 NO_BLUR = np.ones((1, 1))
 
 

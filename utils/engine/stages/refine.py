@@ -23,12 +23,10 @@ class Refine(Stage):
     lowest : float
         The last level, in units of the residual's standard deviation, but at most `LOWEST`.
     judged : bool
-        Whether to ask which kernel to take. The one halfway between the given and the fitted one
-        has the least of both's errors, and the image is refined anew with that, unless the fitted
-        kernel or the given one explains the power spectrum better (see
+        Whether to choose the kernel, and refine the image anew with it if it is not the fitted one:
+        the one halfway between that and the given one, whose errors mostly are smaller than
+        either's, unless one of the two explains the power spectrum better (see
         `utils.engine.likelihood.spectral_misfits`). Otherwise the fitted one is taken.
-    margin : float
-        By how much less a misfit is better.
     spoils : float
         A fitted kernel has failed, and the given one is taken, if what its image leaves of the
         blurry one is more than this many times what was left before.
@@ -39,7 +37,6 @@ class Refine(Stage):
     highest: float = 20 / 255
     lowest: float = 3.5
     judged: bool = True
-    margin: float = 0.001
     spoils: float = 1.25
 
     def applies(self, restoration: Restoration) -> bool:
@@ -96,6 +93,7 @@ class Refine(Stage):
 
     def choose(self, restoration: Restoration, sharp: np.ndarray, fitted: np.ndarray) -> np.ndarray:
         """The kernel to take: the fitted one, the given one, or the one halfway between."""
+        from utils.engine.likelihood import BETTER
         from utils.engine.refine import unexplained
 
         blurry, given = restoration.blurry, restoration.kernel
@@ -106,6 +104,6 @@ class Refine(Stage):
         halfway = (given + fitted) / 2
         kernels = [fitted, given, halfway]
         misfits = judge(blurry, *kernels)
-        if not misfits or misfits[-1] <= min(misfits) + self.margin:
+        if not misfits or misfits[-1] <= min(misfits) + BETTER:
             return halfway
         return kernels[int(np.argmin(misfits))]
