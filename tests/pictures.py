@@ -1,6 +1,7 @@
 """Small images to restore, blur and score."""
 
 import numpy as np
+from scipy import ndimage
 from scipy.signal import correlate
 
 from utils.images.writing import write_png
@@ -72,3 +73,19 @@ def line(length, size):
 def psnr(image, truth):
     """The peak signal-to-noise ratio of images in [0, 1], in dB, with no shift allowed."""
     return -10 * np.log10(np.mean((image - truth) ** 2))
+
+
+def turned_scene(angle, size):
+    """A sharp scene, and the same as a camera saw it that turned by so much while it exposed."""
+    height, width = size
+    scene = sharp_scene(height + 40, width + 40)
+    middle = (np.array(scene.shape) - 1) / 2
+    rows, columns = np.mgrid[20 : height + 20, 20 : width + 20] - middle[:, None, None]
+    blurry = np.zeros(size)
+    turns = np.linspace(-angle / 2, angle / 2, 25)
+    for turn in turns:
+        cosine, sine = np.cos(turn), np.sin(turn)
+        places = cosine * rows - sine * columns, sine * rows + cosine * columns
+        at = [place + half for place, half in zip(places, middle, strict=True)]
+        blurry += ndimage.map_coordinates(scene, at, order=1) / len(turns)
+    return scene[20:-20, 20:-20], blurry

@@ -114,78 +114,121 @@ def fit_edges(
     Levin, Weiss, Durand, Freeman: Efficient marginal likelihood optimization in blind
     deconvolution. CVPR 2011 (the deviations' part in the kernel's fit).
     """
-    missing: np.ndarray | float = _RIDGE * float(np.sum(edges**2, dtype=np.float64)) + pull
+    more: np.ndarray | float = pull
     if variance is not None:
         pixels = edges[0][observation.reach].size
-        missing = missing + pixels * observation.gradient_power * variance
+        more = more + pixels * observation.gradient_power * variance
     gain = 0 if toward is None else pull * toward
-    return _fit(edges, observation.gradients, observation.gradients_seen, kernel, missing, gain)
+    return _fit(edge_equations(edges, observation, kernel.shape, more), kernel, gain)
 
 
 def fit_posterior(solution: np.ndarray, observation: Observation, kernel: np.ndarray) -> np.ndarray:
     """Fit the kernel to an uncertain sharp image, given as its mean and one deviation from it."""
     targets = np.stack([observation.blurry, np.zeros_like(observation.blurry)])
-    return _fit(solution, targets, np.stack([observation.exact] * 2), kernel, 0)
+    seen = np.stack([observation.exact] * 2)
+    return _fit(Equations(solution, targets, seen, kernel.shape, 0), kernel)
 
 
-def _fit(
-    images: np.ndarray,
-    targets: np.ndarray,
-    seen: np.ndarray,
-    kernel: np.ndarray,
-    missing: np.ndarray | float,
-    gain: np.ndarray | float = 0,
-) -> np.ndarray:
-    """Fit a non-negative kernel k to images and what they are blurred to.
+class Equations:
+    """The quadratic form of a kernel's fit to images and what they are blurred to.
 
-    Minimises ``sum ||seen * (k * image - target)||^2 + ||k * image'||^2 - 2 * gain . k``, where
-    image' stands for what the images are missing, of which the power spectrum is known. A constant
-    one is a ridge.
+    That is ``sum ||seen * (k * image - target)||^2 + ||k * image'||^2``, where image' stands for
+    what the images are missing, of which the power spectrum is known. A constant one is a ridge.
 
-    What is not seen is filled with what the present kernel predicts, and anew a few times. So
-    the quadratic form is the images' autocorrelation, and a step costs no more than the kernel's
-    own size.
+    What is not seen is filled with what a present kernel predicts. So the quadratic form is the
+    images' autocorrelation, and to apply it costs no more than the kernel's own size.
     """
-    shape = images.shape[1:]
-    kernel = kernel.astype(np.float64)
-    spectra = fft.rfft2(images)
-    power = np.sum(np.abs(spectra) ** 2, axis=0)
-    small = tuple(fft.next_fast_len(2 * side - 1, real=True) for side in kernel.shape)
-    near = np.ix_(*(np.arange(1 - side, side) for side in kernel.shape))
-    crop = tuple(slice(side) for side in kernel.shape)
 
-    def form_of(power: np.ndarray) -> np.ndarray:
-        form = np.zeros(small)
-        form[near] = fft.irfft2(power, shape)[near]
+    def __init__(
+        self,
+        images: np.ndarray,
+        targets: np.ndarray,
+        seen: np.ndarray,
+        kernel_size: tuple[int, int],
+        missing: np.ndarray | float,
+    ) -> None:
+        self.shape = images.shape[1:]
+        self.spectra = fft.rfft2(images)
+        self.targets, self.seen = targets, seen
+        power = np.sum(np.abs(self.spectra) ** 2, axis=0)
+        self.small = tuple(fft.next_fast_len(2 * side - 1, real=True) for side in kernel_size)
+        self.near = np.ix_(*(np.arange(1 - side, side) for side in kernel_size))
+        self.crop = tuple(slice(side) for side in kernel_size)
+        self.explained, self.form = self._form_of(power), self._form_of(power + missing)
+
+    def apply(self, kernel: np.ndarray) -> np.ndarray:
+        """Apply the quadratic form."""
+        return self._apply(kernel, self.form)
+
+    def linear(self, kernel: np.ndarray) -> np.ndarray:
+        """The linear term, what is not seen being as a kernel predicts."""
+        residual = fft.irfft2(self.spectra * spectrum_of(kernel, self.shape), self.shape)
+        residual -= self.targets
+        residual *= self.seen
+        slope = fft.irfft2(np.sum(self.spectra * fft.rfft2(residual).conj(), axis=0), self.shape)
+        return self._apply(kernel, self.explained) - slope[self.crop]
+
+    def _apply(self, kernel: np.ndarray, form: np.ndarray) -> np.ndarray:
+        return fft.irfft2(form * fft.rfft2(kernel, self.small), self.small)[self.crop]
+
+    def _form_of(self, power: np.ndarray) -> np.ndarray:
+        form = np.zeros(self.small)
+        form[self.near] = fft.irfft2(power, self.shape)[self.near]
         return fft.rfft2(form)
 
-    explained, form = form_of(power), form_of(power + missing)
 
-    def apply(values: np.ndarray, form: np.ndarray = form) -> np.ndarray:
-        return fft.irfft2(form * fft.rfft2(values, small), small)[crop]
+def edge_equations(
+    edges: np.ndarray,
+    observation: Observation,
+    kernel_size: tuple[int, int],
+    more: np.ndarray | float = 0,
+) -> Equations:
+    """The equations of the kernel that takes a sharp image's gradients to the blurry one's.
 
-    largest = np.ones_like(kernel)
-    for _ in range(12):
-        largest = apply(largest / np.linalg.norm(largest))
-    step = 0.95 / float(np.linalg.norm(largest))
+    Parameters
+    ----------
+    edges : (2, H, W) array
+        The sharp image's gradients, on the observation's grid.
+    observation : Observation
+        The blurry image.
+    kernel_size : (int, int)
+        Height and width of the kernel.
+    more : (H, W // 2 + 1) array or float
+        Power that the gradients are missing, beside a small ridge.
+    """
+    missing = _RIDGE * float(np.sum(edges**2, dtype=np.float64)) + more
+    return Equations(edges, observation.gradients, observation.gradients_seen, kernel_size, missing)
 
+
+def _fit(equations: Equations, kernel: np.ndarray, gain: np.ndarray | float = 0) -> np.ndarray:
+    """Fit a non-negative kernel k, minimising the quadratic form less ``2 * gain . k``."""
+    kernel = kernel.astype(np.float64)
+    step = gradient_step(equations.apply, np.ones_like(kernel))
     for _ in range(_REFILLS):
-        residual = fft.irfft2(spectra * spectrum_of(kernel, shape), shape)
-        residual -= targets
-        residual *= seen
-        slope = fft.irfft2(np.sum(spectra * fft.rfft2(residual).conj(), axis=0), shape)[crop]
-        linear = apply(kernel, explained) - slope + gain
-        kernel = _minimise(apply, linear, kernel, step)
+        linear = equations.linear(kernel) + gain
+        kernel = minimise(equations.apply, linear, kernel, step, _NNLS_STEPS)
     return kernel
 
 
-def _minimise(
-    apply: Callable[[np.ndarray], np.ndarray], linear: np.ndarray, start: np.ndarray, step: float
+def gradient_step(apply: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> float:
+    """The length of a gradient step that a quadratic form allows."""
+    largest = start
+    for _ in range(12):
+        largest = apply(largest / np.linalg.norm(largest))
+    return 0.95 / float(np.linalg.norm(largest))
+
+
+def minimise(
+    apply: Callable[[np.ndarray], np.ndarray],
+    linear: np.ndarray,
+    start: np.ndarray,
+    step: float,
+    steps: int,
 ) -> np.ndarray:
     """Minimise ``k . A k / 2 - linear . k`` over k >= 0 by accelerated gradient steps."""
     kernel = ahead = start
     momentum = 1.0
-    for _ in range(_NNLS_STEPS):
+    for _ in range(steps):
         following = np.maximum(ahead - step * (apply(ahead) - linear), 0)
         if np.vdot(ahead - following, following - kernel) > 0:
             momentum = 1.0
@@ -216,7 +259,7 @@ def centre(kernel: np.ndarray, *, by_extent: bool = False) -> np.ndarray:
     moved = np.zeros_like(kernel)
     source, target = [], []
     for axis, side in enumerate(kernel.shape):
-        profile = kernel.sum(axis=1 - axis)
+        profile = kernel.sum(axis=tuple(other for other in range(kernel.ndim) if other != axis))
         if by_extent:
             reached = np.cumsum(profile) / profile.sum()
             middle = float(np.mean(np.searchsorted(reached, (BEYOND, 1 - BEYOND))))

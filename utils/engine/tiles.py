@@ -12,7 +12,7 @@ from utils.engine.refine import restore_by_levels
 from utils.images.kernels import crop_to_blurry
 
 # Side of a tile without what it shares with its neighbors, at most; with several kernels half of
-# a kernel's part of the image, but at least 128 pixels.
+# a kernel's part of the image, but at least 128 pixels or the whole part.
 TILE = 768
 SMALLEST_TILE = 128
 
@@ -122,7 +122,7 @@ def tile_for(image_size: tuple[int, ...], grid: tuple[int, ...]) -> int:
     if max(grid) == 1:
         return TILE
     part = min(side // count for side, count in zip(image_size, grid, strict=True))
-    return min(TILE, max(SMALLEST_TILE, part // 2))
+    return min(TILE, max(min(part, SMALLEST_TILE), part // 2))
 
 
 def count_tiles(image_size: tuple[int, int], tile: int = TILE) -> int:

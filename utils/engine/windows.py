@@ -1,5 +1,7 @@
 """Windows of an image that tell most about its blur."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -108,9 +110,46 @@ def windows_beside(
     return found
 
 
+def windows_of_parts(
+    image: np.ndarray, grid: tuple[int, int], least: Sequence[int], most: Sequence[int]
+) -> list[Place]:
+    """Find the best window of each of an image's equal parts, row by row.
+
+    Parameters
+    ----------
+    image : (H, W) array
+        The blurry image in [0, 1].
+    grid : (int, int)
+        The number of parts, down and across.
+    least, most : (int, int)
+        The least height and width of a window, for which parts may overlap, and the largest.
+    """
+    rows, columns = (
+        [_part(side, count, number, shortest) for number in range(count)]
+        for side, count, shortest in zip(image.shape, grid, least, strict=True)
+    )
+    windows = []
+    for part in ((row, column) for row in rows for column in columns):
+        best = best_window(image[part], (most[0], most[1]))
+        row, column = (
+            slice(whole.start + own.start, whole.start + own.stop)
+            for whole, own in zip(part, best, strict=True)
+        )
+        windows.append((row, column))
+    return windows
+
+
 def part_of(mask: np.ndarray | None, place: Place) -> np.ndarray | None:
     """What lies of a mask in a part of the image."""
     return None if mask is None else mask[place]
+
+
+def _part(side: int, count: int, number: int, least: int) -> slice:
+    """One of so many equal parts of a side, enlarged to a least length if the side allows it."""
+    length = min(side, max(-(-side // count), least))
+    start = round((number + 0.5) * side / count - length / 2)
+    start = min(max(start, 0), side - length)
+    return slice(start, start + length)
 
 
 def _edges_of(image: np.ndarray, clipped: np.ndarray | None, step: int) -> np.ndarray:

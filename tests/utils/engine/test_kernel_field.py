@@ -1,4 +1,4 @@
-"""A blur that varies over the image: the kernels of its parts, and what is said of them."""
+"""Whether a blur varies over the image, and what is done and said if it does."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from tests.pictures import hook, line, psnr, sharp_scene
+from tests.pictures import hook, line, psnr, sharp_scene, turned_scene
 from tests.runs import checkpoint_in
-from utils.engine import kernel_field
+from utils.engine import camera_motion
 from utils.engine.estimate_kernel import at_scales, list_scales
-from utils.engine.kernel_field import KernelField, estimate_field, keep_better
+from utils.engine.kernel_field import KernelField, estimate_field
 from utils.engine.kernel_fit import Observation, fit_edges, gradients_of
 from utils.engine.methods import PHOTOGRAPH
 from utils.engine.restore import Task, restore
@@ -20,6 +20,8 @@ from utils.engine.stages.photograph import CompareParts, Deconvolve
 
 SIZE = 11
 LINE = line(9, SIZE)
+TURN = np.radians(3)
+TRUTH = sharp_scene(310 + SIZE - 1, 330 + SIZE - 1)[5:-5, 5:-5]
 
 
 def scene_blurred(left, right):
@@ -68,15 +70,6 @@ def test_the_number_of_threads_does_not_change_the_field(varying):
     np.testing.assert_array_equal(one.kernels, two.kernels)
 
 
-def test_a_field_goes_on_from_a_coarser_one(varying):
-    at, scales = at_scales(varying, None), list_scales((SIZE, SIZE))
-    coarse = estimate_field(at, scales[:2])
-    fine = estimate_field(at, scales[2:], start=coarse)
-    assert coarse.scale < 1 and fine.scale == 1
-    assert fine.kernels.shape == (3, 3, SIZE, SIZE)
-    assert fine.similarities()[1] < 0.8
-
-
 def test_a_kernel_is_drawn_to_another_by_so_much():
     scene, kernel = sharp_scene(74, 74), hook(5, 5)
     observation = Observation(correlate(scene, kernel, "valid"), (5, 5))
@@ -92,24 +85,16 @@ def test_a_kernel_is_drawn_to_another_by_so_much():
     np.testing.assert_allclose(nothing, other, atol=1e-3)
 
 
-def test_only_kernels_that_restore_their_part_better_are_kept(varying):
-    def blur_at(place):
-        return (1 - place) * LINE + place * LINE.T
-
-    field = np.tile(LINE, (3, 3, 1, 1))
-    field[:, 0] = blur_at(1 / 6)
-    kernels, own = keep_better(at_scales(varying, None), field, blur_at(1 / 2), 0.008)
-    assert own.tolist() == [[True, False, False]] * 3
-    np.testing.assert_array_equal(kernels[:, 0], field[:, 0])
-    np.testing.assert_array_equal(kernels[:, 1:], np.tile(blur_at(1 / 2), (3, 2, 1, 1)))
+@pytest.fixture(scope="module")
+def turned():
+    return turned_scene(TURN, (310, 330))
 
 
-@pytest.mark.parametrize("varies", [False, True])
-def test_a_varying_blur_is_said_and_restored_with_a_field(varies, varying):
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_camera_that_turned_is_said_and_the_image_restored_by_its_motion(turns, turned):
     assert CompareParts() in PHOTOGRAPH
-    blurry = varying if varies else scene_blurred(LINE, LINE)
-    one = LINE if not varies else 0.5 * LINE + 0.5 * LINE.T
-    known = Restoration(blurry, (SIZE, SIZE), one, np.pad(blurry, SIZE // 2, "edge"))
+    truth, blurry = turned if turns else (TRUTH, scene_blurred(LINE, LINE))
+    known = Restoration(blurry, (SIZE, SIZE), LINE, np.pad(blurry, SIZE // 2, "edge"))
     kept = []
     found = restore(
         Task((CompareParts(), Deconvolve()), known),
@@ -117,21 +102,20 @@ def test_a_varying_blur_is_said_and_restored_with_a_field(varies, varying):
         on_save=lambda found, records: kept.append(records),
     )
     record = kept[-1][0]
-    assert ("the blur differs from place to place" in record.get("doubt", "")) == varies
-    assert (record["distant"] < CompareParts.alike) == varies
-    assert (found.kernel_field is not None) == varies == (found.kernel_map is not None)
-    truth = sharp_scene(310 + SIZE - 1, 330 + SIZE - 1)[5:-5, 5:-5]
+    assert ("the camera turned by" in record.get("doubt", "")) == turns
+    assert (min(record["distant"], record["neighbors"]) < CompareParts.alike) == turns
+    assert (found.kernel_field is not None) == turns == (found.kernel_map is not None)
     restored = restore(Task((Deconvolve(),), known), device="cpu").registered_image
-    if varies:
+    if turns:
+        assert record["misfit"][0] < CompareParts.clearly * record["misfit"][1]
         assert psnr(found.registered_image, truth) > psnr(restored, truth) + 2
+        assert psnr(found.registered_image, truth) > psnr(blurry, truth) + 2
     else:
         np.testing.assert_array_equal(found.registered_image, restored)
 
 
-def test_parts_that_contradict_each_other_leave_the_kernel_alone(varying, monkeypatch):
-    monkeypatch.setattr(
-        kernel_field, "keep_better", lambda at, kernels, *_, **__: (kernels, np.zeros((3, 3), bool))
-    )
+def test_kernels_that_no_motion_explains_leave_the_kernel_alone(varying, monkeypatch):
+    monkeypatch.setattr(camera_motion, "misfits_of_windows", lambda *_, **__: (0.8, 1.0))
     known = Restoration(varying, (SIZE, SIZE), LINE, np.pad(varying, SIZE // 2, "edge"))
     kept = []
     found = restore(
@@ -139,8 +123,8 @@ def test_parts_that_contradict_each_other_leave_the_kernel_alone(varying, monkey
         device="cpu",
         on_save=lambda found, records: kept.append(records),
     )
-    assert "no part's own kernel restores it better" in kept[-1][0]["doubt"]
-    assert found.kernel_field is None and found.kernel_map is not None
+    assert "no turn of the camera explains it" in kept[-1][0]["doubt"]
+    assert found.kernel_field is None and found.kernel_map.shape[:2] == (3, 3)
 
 
 @dataclass(frozen=True)

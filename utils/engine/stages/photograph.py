@@ -28,6 +28,9 @@ POINT = 0.5
 OUTLINE = 15
 SMALLEST_COMPARED = 300
 
+# Of a motion, the kernels at so many places are shown.
+SHOWN = 5, 5
+
 # What a kernel leaves unexplained of a photograph, more than of Levin's images, whose blur is the
 # same everywhere: with less, dark places rippled.
 KERNEL_ERROR = 0.007
@@ -228,21 +231,25 @@ class WindowKernel(InWindow):
 
 @dataclass(frozen=True)
 class CompareParts(Stage):
-    """Compare the kernels of the image's parts; where the blur varies, find one for each.
+    """Compare the kernels of the image's parts; where the blur varies, find the camera's motion.
 
-    In outline, under a uniform blur, they agree. Where they do not, they are estimated in full, and
-    each that restores its part better than the window's kernel takes its place. See
-    `utils.engine.kernel_field.estimate_field` and `keep_better` there.
+    In outline, under a uniform blur, the kernels agree. Where they do not, the turns and shifts of
+    the camera that may have made them are estimated; if these explain the spectra of the image's
+    windows clearly better than the window's kernel does, the image is restored with their kernels.
+    See `utils.engine.kernel_field.estimate_field` and `utils.engine.camera_motion.estimate_motion`.
 
     Parameters
     ----------
     alike : float
         What the outlines of neighbors, and those of distant parts, correlate to under a uniform
         blur, in the median and at least.
+    clearly : float
+        The share of the shared kernel's misfit that a motion may leave.
     """
 
     name: ClassVar[str] = "parts"
-    alike: float = 0.9
+    alike: float = 0.92
+    clearly: float = 0.7
 
     def applies(self, restoration: Restoration) -> bool:
         return min(restoration.blurry.shape) >= SMALLEST_COMPARED
@@ -255,47 +262,49 @@ class CompareParts(Stage):
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         import torch
 
+        from utils.engine.camera_motion import count_rounds, estimate_motion, misfits_of_windows
         from utils.engine.estimate_kernel import at_scales, list_scales
-        from utils.engine.kernel_field import OUTLINE_PULL, ROUNDS, estimate_field, keep_better
+        from utils.engine.kernel_field import ROUNDS, estimate_field
         from utils.engine.noise import estimate_noise
 
         assert restoration.kernel is not None
-        scales = list_scales(restoration.kernel_size)
-        coarse = [each for each in scales if max(each[1]) <= OUTLINE]
+        blurry, size = restoration.blurry, restoration.kernel_size
+        scales = [each for each in list_scales(size) if max(each[1]) <= OUTLINE]
         workers = torch.get_num_threads()
-        at = at_scales(restoration.blurry, restoration.doubtful)
-        done, total = 0, ROUNDS * len(coarse)
+        at = at_scales(blurry, restoration.doubtful)
+        done, total, detail = 0, ROUNDS * len(scales), "outlines"
 
         def tell() -> None:
             nonlocal done
             done += 1
-            work.step(done, total, "outlines" if done <= ROUNDS * len(coarse) else "kernels")
+            work.step(done, total, detail)
 
-        field = estimate_field(at, coarse, pull=OUTLINE_PULL, workers=workers, on_round=tell)
+        field = estimate_field(at, scales, workers=workers, on_round=tell)
         beside, far = field.similarities()
         work.note(neighbors=round(beside, 3), distant=round(far, 3))
         if min(beside, far) >= self.alike:
             return restoration
-        fine = scales[len(coarse) :]
-        if fine:
-            total = ROUNDS * len(scales)
-            field = estimate_field(at, fine, start=field, workers=workers, on_round=tell)
-        noise = float(np.hypot(estimate_noise(restoration.blurry), KERNEL_ERROR))
-        kernels, own = keep_better(at, field.kernels, restoration.kernel, noise, workers=workers)
-        work.note(own=int(own.sum()))
-        found = replace(restoration, kernel_map=field.kernels)
-        if not own.any():
+        total, detail = total + count_rounds(size), "motion"
+        motion = estimate_motion(at, size, workers=workers, on_round=tell)
+        noise = estimate_noise(blurry)
+        misfits = misfits_of_windows(blurry, motion, restoration.kernel, noise, workers=workers)
+        work.note(misfit=[round(misfit, 3) for misfit in misfits])
+        if misfits[0] > self.clearly * misfits[1]:
             work.note(
-                doubt="the blur seems to differ from place to place, as where things move or lie "
-                "out of focus, but no part's own kernel restores it better than the window's, with "
-                "which all of it is restored"
+                doubt="the kernels of the image's parts differ, as where things move or lie out of "
+                "focus, or few edges show the blur; no turn of the camera explains it clearly "
+                "better than the window's kernel, with which all of it is restored"
             )
-            return found
+            return replace(restoration, kernel_map=field.kernels)
         work.note(
-            doubt=f"the blur differs from place to place; {own.sum()} of {own.size} parts are "
-            "restored with kernels of their own, the others with the window's"
+            doubt="the blur differs from place to place, as the camera turned by "
+            f"{np.degrees(motion.turn):.1f} degrees; each part is restored with its own kernel"
         )
-        return replace(found, kernel_map=kernels, kernel_field=kernels)
+        return replace(
+            restoration,
+            kernel_map=motion.field(blurry.shape, SHOWN),
+            kernel_field=motion.field(blurry.shape),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""A camera's motion, and the kernels that it makes at the places of an image."""
+
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from tests.pictures import line, sharp_scene, turned_scene
+from utils.engine.camera_motion import (
+    CameraMotion,
+    count_rounds,
+    estimate_motion,
+    list_windows,
+    middles,
+    misfits_of_windows,
+)
+from utils.engine.estimate_kernel import at_scales
+from utils.engine.tiles import restore_tiles
+
+SIZE = 11
+TURN = np.radians(3)
+
+
+def turning(angles, step):
+    """A motion of so many equally long turns about the middle, without shifts."""
+    shares = np.zeros((SIZE, SIZE, SIZE))
+    middle = SIZE // 2
+    shares[middle - angles : middle + angles + 1, middle, middle] = 1 / (2 * angles + 1)
+    return CameraMotion(shares, step)
+
+
+@pytest.fixture(scope="module")
+def turned():
+    return turned_scene(TURN, (310, 330))
+
+
+@pytest.fixture(scope="module")
+def found(turned):
+    return estimate_motion(at_scales(turned[1], None), (SIZE, SIZE), workers=2)
+
+
+def test_a_turn_moves_each_place_at_a_right_angle_to_its_way_from_the_middle():
+    middle, right, above = turning(4, 0.01).kernels(np.array([[0, 0], [0, 100], [-50, 0]]))
+    point = np.zeros((SIZE, SIZE))
+    point[5, 5] = 1
+    np.testing.assert_allclose(middle, point)
+    np.testing.assert_allclose(right, line(9, SIZE).T, atol=1e-9)
+    assert above[5].sum() == pytest.approx(1) and (above[5] > 0).sum() == 5
+
+
+def test_a_shift_moves_all_places_alike():
+    shares = np.zeros((SIZE, SIZE, SIZE))
+    shares[5, 5, 3:9] = 1 / 6
+    kernels = CameraMotion(shares, 0.01).kernels(np.array([[0, 0], [80, -120]]))
+    np.testing.assert_allclose(kernels[0], kernels[1])
+    assert (kernels[0][5, 3:9] == pytest.approx(1 / 6)) and kernels.sum() == pytest.approx(2)
+
+
+def test_the_kernels_of_a_motion_restore_what_a_turning_camera_blurred(turned):
+    truth, blurry = turned
+    step = TURN / 24
+    shares = np.zeros((25, 15, 15))
+    shares[:, 7, 7] = 1 / 25
+    motion = CameraMotion(shares, step)
+    assert motion.turn == pytest.approx(TURN, rel=0.05)
+    restored = restore_tiles(blurry, motion.field(blurry.shape), 0.003)
+    mirrored = restore_tiles(blurry, motion.field(blurry.shape)[:, :, :, ::-1], 0.003)
+    error, of_blurry, of_mirrored = (
+        np.mean((image - truth)[20:-20, 20:-20] ** 2) for image in (restored, blurry, mirrored)
+    )
+    assert error < 0.6 * of_blurry and of_mirrored > of_blurry
+
+
+def test_the_motion_of_a_turning_camera_is_found(found):
+    assert found.shares.shape == (SIZE, SIZE, SIZE)
+    assert found.shares.min() >= 0 and found.shares.sum() == pytest.approx(1)
+    assert found.turn == pytest.approx(TURN, rel=0.4)
+    kernels = found.kernels(np.array([[0, 0], [0, 130], [0, -130], [120, 0], [-120, 0]]))
+    np.testing.assert_allclose(kernels.sum((1, 2)), 1)
+    rows, columns = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    high, wide = ((kernels * axis**2).sum((1, 2)) for axis in (rows, columns))
+    assert high[0] < 1.5 and wide[0] < 1.5
+    assert (high[1:3] > 3 * wide[1:3]).all() and (wide[3:] > 3 * high[3:]).all()
+
+
+def test_the_number_of_threads_does_not_change_the_motion(turned, found):
+    rounds = []
+    alone = estimate_motion(
+        at_scales(turned[1], None), (SIZE, SIZE), on_round=lambda: rounds.append(1)
+    )
+    np.testing.assert_array_equal(alone.shares, found.shares)
+    assert alone.step == found.step and len(rounds) == count_rounds((SIZE, SIZE))
+
+
+def test_the_windows_spectra_tell_a_right_motion_from_a_shared_kernel(turned, found):
+    blurry = turned[1]
+    of_motion, of_shared = misfits_of_windows(blurry, found, line(9, SIZE), 0.002)
+    assert of_motion < 0.7 * of_shared
+    uniform = correlate(sharp_scene(320, 340), line(9, SIZE), "valid")
+    of_motion, of_shared = misfits_of_windows(uniform, found, line(9, SIZE), 0.002, workers=2)
+    assert of_motion > of_shared
+
+
+def test_an_image_has_more_kernels_the_more_its_camera_turned():
+    little, much = turning(1, 0.0005), turning(4, 0.004)
+    assert little.field((400, 600)).shape == (1, 1, SIZE, SIZE)
+    assert much.field((400, 600)).shape == (5, 7, SIZE, SIZE)
+    assert much.field((4000, 6000)).shape == (10, 15, SIZE, SIZE)
+    assert much.field((400, 600), (2, 3)).shape == (2, 3, SIZE, SIZE)
+
+
+def test_windows_lie_all_over_the_image_and_have_room_for_the_kernel():
+    image = np.random.default_rng(0).random((500, 900))
+    windows = list_windows(image, (31, 21))
+    assert len(windows) == 36
+    for rows, columns in windows:
+        assert 31 + 64 <= rows.stop - rows.start <= 31 + 150
+        assert 21 + 64 <= columns.stop - columns.start <= 21 + 150
+    places = middles(windows, image.shape)
+    assert np.abs(places.mean(0)).max() < 30
+    assert places.min(0)[0] < -150 and places.max(0)[1] > 330
