@@ -201,11 +201,11 @@ def count_rounds(kernel_size: tuple[int, int]) -> int:
 
 def misfits_of_windows(
     blurry: np.ndarray, motion: CameraMotion, shared: np.ndarray, noise: float, *, workers: int = 1
-) -> tuple[float, float]:
+) -> np.ndarray:
     """How badly a motion's kernels, and a shared one, explain the spectra of an image's windows.
 
-    A single small window's spectrum tells little, but the mean over many tells a motion that is
-    right from one that is not, as an image's residual and its gradients do not.
+    A single small window's spectrum tells little, but all together tell a motion that is right from
+    one that is not, as an image's residual and its gradients do not.
 
     Parameters
     ----------
@@ -222,8 +222,8 @@ def misfits_of_windows(
 
     Returns
     -------
-    of_motion, of_shared : float
-        Means of `utils.engine.likelihood.spectral_misfits`.
+    (N, 2) array
+        The misfits of motion and shared kernel (see `utils.engine.likelihood.spectral_misfits`).
     """
     windows = list_windows(blurry, shared.shape)
     kernels = motion.kernels(middles(windows, blurry.shape))
@@ -232,9 +232,7 @@ def misfits_of_windows(
         return spectral_misfits(blurry[place], [kernel, shared], noise)
 
     with ThreadPoolExecutor(workers) as pool:
-        misfits = list(pool.map(judge, windows, kernels))
-    of_motion, of_shared = np.mean(misfits, axis=0)
-    return float(of_motion), float(of_shared)
+        return np.array(list(pool.map(judge, windows, kernels)))
 
 
 def list_windows(image: np.ndarray, kernel_size: tuple[int, ...]) -> list[Place]:

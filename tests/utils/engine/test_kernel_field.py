@@ -21,6 +21,7 @@ from utils.engine.stages.photograph import CompareParts, Deconvolve
 SIZE = 11
 LINE = line(9, SIZE)
 TURN = np.radians(3)
+MISFITS = np.array([[0.1, 0.2]] * 20 + [[0.2, 0.1]] * 16)
 TRUTH = sharp_scene(310 + SIZE - 1, 330 + SIZE - 1)[5:-5, 5:-5]
 
 
@@ -107,7 +108,8 @@ def test_a_camera_that_turned_is_said_and_the_image_restored_by_its_motion(turns
     assert (found.kernel_field is not None) == turns == (found.kernel_map is not None)
     restored = restore(Task((Deconvolve(),), known), device="cpu").registered_image
     if turns:
-        assert record["misfit"][0] < CompareParts.clearly * record["misfit"][1]
+        assert record["misfit"][0] < 0.7 * record["misfit"][1]
+        assert record["certainty"] > CompareParts.clearly
         assert psnr(found.registered_image, truth) > psnr(restored, truth) + 2
         assert psnr(found.registered_image, truth) > psnr(blurry, truth) + 2
     else:
@@ -115,7 +117,7 @@ def test_a_camera_that_turned_is_said_and_the_image_restored_by_its_motion(turns
 
 
 def test_kernels_that_no_motion_explains_leave_the_kernel_alone(varying, monkeypatch):
-    monkeypatch.setattr(camera_motion, "misfits_of_windows", lambda *_, **__: (0.8, 1.0))
+    monkeypatch.setattr(camera_motion, "misfits_of_windows", lambda *_, **__: MISFITS)
     known = Restoration(varying, (SIZE, SIZE), LINE, np.pad(varying, SIZE // 2, "edge"))
     kept = []
     found = restore(

@@ -234,8 +234,8 @@ class CompareParts(Stage):
     """Compare the kernels of the image's parts; where the blur varies, find the camera's motion.
 
     In outline, under a uniform blur, the kernels agree. Where they do not, the turns and shifts of
-    the camera that may have made them are estimated; if these explain the spectra of the image's
-    windows clearly better than the window's kernel does, the image is restored with their kernels.
+    the camera that may have made them are estimated; if these explain the spectra of many small
+    windows clearly better than the one kernel does, the image is restored with their kernels.
     See `utils.engine.kernel_field.estimate_field` and `utils.engine.camera_motion.estimate_motion`.
 
     Parameters
@@ -244,12 +244,12 @@ class CompareParts(Stage):
         What the outlines of neighbors, and those of distant parts, correlate to under a uniform
         blur, in the median and at least.
     clearly : float
-        The share of the shared kernel's misfit that a motion may leave.
+        By how many standard errors of the mean a motion's misfits must be smaller.
     """
 
     name: ClassVar[str] = "parts"
     alike: float = 0.92
-    clearly: float = 0.7
+    clearly: float = 3.0
 
     def applies(self, restoration: Restoration) -> bool:
         return min(restoration.blurry.shape) >= SMALLEST_COMPARED
@@ -288,8 +288,10 @@ class CompareParts(Stage):
         motion = estimate_motion(at, size, workers=workers, on_round=tell)
         noise = estimate_noise(blurry)
         misfits = misfits_of_windows(blurry, motion, restoration.kernel, noise, workers=workers)
-        work.note(misfit=[round(misfit, 3) for misfit in misfits])
-        if misfits[0] > self.clearly * misfits[1]:
+        gains = misfits[:, 1] - misfits[:, 0]
+        certainty = float(gains.mean() / gains.std() * len(gains) ** 0.5)
+        work.note(misfit=misfits.mean(axis=0).round(3).tolist(), certainty=round(certainty, 1))
+        if certainty < self.clearly:
             work.note(
                 doubt="the kernels of the image's parts differ, as where things move or lie out of "
                 "focus, or few edges show the blur; no turn of the camera explains it clearly "
