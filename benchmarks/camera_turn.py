@@ -3,7 +3,8 @@
     python benchmarks/camera_turn.py ../shared/data/lai/ground_truth
 
 Each scene has a path of its own: its whole turn in degrees, the extent of its shift in pixels. PSNR
-of the luminance, no shift allowed, without 40 pixels along the borders.
+of the luminance, no shift allowed, without 40 pixels along the borders. The misfits are those of the
+motion and of the one kernel, where the image's parts were found to differ.
 """
 
 import sys
@@ -89,7 +90,7 @@ def main(arguments: list[str]) -> int:
             raise DataError(f"{given.sharp}: no {scene}.png in it; give Lai's folder ground_truth")
 
     assert LAI.luma is not None
-    tqdm.write("| scene | turn, shift | size | blurry | one kernel | `photo` | certainty | s |")
+    tqdm.write("| scene | turn, shift | size | blurry | one kernel | `photo` | misfits | s |")
     for scene, turn, shift, seed in tqdm(
         [(scene, *path) for scene, paths in SCENES.items() for path in paths], leave=False
     ):
@@ -110,13 +111,13 @@ def main(arguments: list[str]) -> int:
             psnr(each, truth) for each in (blurry, one.registered_image, found.registered_image)
         )
         parts = next(record for record in records if record["stage"] == "parts")
-        certainty = f"{parts['certainty']}" if "certainty" in parts else ""
+        misfits = ", ".join(f"{misfit:.3f}" for misfit in parts.get("misfit", []))
         columns = [
             scene,
             f"{turn:g}, {shift:g}",
             f"{found.kernel_size[0]}",
             *(f"{score:.2f}" for score in scores),
-            certainty,
+            misfits,
             f"{seconds:.0f}",
         ]
         tqdm.write(f"| {' | '.join(columns)} |")

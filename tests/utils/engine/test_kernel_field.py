@@ -21,7 +21,7 @@ from utils.engine.stages.photograph import CompareParts, Deconvolve
 SIZE = 11
 LINE = line(9, SIZE)
 TURN = np.radians(3)
-MISFITS = np.array([[0.1, 0.2]] * 20 + [[0.2, 0.1]] * 16)
+MISFITS = np.array([[0.1, 0.2]] * 20 + [[0.3, 0.2]] * 16)
 TRUTH = sharp_scene(310 + SIZE - 1, 330 + SIZE - 1)[5:-5, 5:-5]
 
 
@@ -109,7 +109,6 @@ def test_a_camera_that_turned_is_said_and_the_image_restored_by_its_motion(turns
     restored = restore(Task((Deconvolve(),), known), device="cpu").registered_image
     if turns:
         assert record["misfit"][0] < 0.7 * record["misfit"][1]
-        assert record["certainty"] > CompareParts.clearly
         assert psnr(found.registered_image, truth) > psnr(restored, truth) + 2
         assert psnr(found.registered_image, truth) > psnr(blurry, truth) + 2
     else:

@@ -244,12 +244,12 @@ class CompareParts(Stage):
         What the outlines of neighbors, and those of distant parts, correlate to under a uniform
         blur, in the median and at least.
     clearly : float
-        By how many standard errors of the mean a motion's misfits must be smaller.
+        The share of the one kernel's misfit, on average over the windows, that a motion may have.
     """
 
     name: ClassVar[str] = "parts"
     alike: float = 0.92
-    clearly: float = 3.0
+    clearly: float = 0.9
 
     def applies(self, restoration: Restoration) -> bool:
         return min(restoration.blurry.shape) >= SMALLEST_COMPARED
@@ -288,10 +288,9 @@ class CompareParts(Stage):
         motion = estimate_motion(at, size, workers=workers, on_round=tell)
         noise = estimate_noise(blurry)
         misfits = misfits_of_windows(blurry, motion, restoration.kernel, noise, workers=workers)
-        gains = misfits[:, 1] - misfits[:, 0]
-        certainty = float(gains.mean() / gains.std() * len(gains) ** 0.5)
-        work.note(misfit=misfits.mean(axis=0).round(3).tolist(), certainty=round(certainty, 1))
-        if certainty < self.clearly:
+        of_motion, of_one = misfits.mean(axis=0).tolist()
+        work.note(misfit=[round(of_motion, 3), round(of_one, 3)])
+        if of_motion > self.clearly * of_one:
             work.note(
                 doubt="the kernels of the image's parts differ, as where things move or lie out of "
                 "focus, or few edges show the blur; no turn of the camera explains it clearly "
