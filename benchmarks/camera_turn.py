@@ -3,8 +3,8 @@
     python benchmarks/camera_turn.py ../shared/data/lai/ground_truth
 
 Each scene has a path of its own: its whole turn in degrees, the extent of its shift in pixels. PSNR
-of the luminance, no shift allowed, without 40 pixels along the borders. The misfits are those of the
-motion and of the one kernel, where the image's parts were found to differ.
+of the luminance, no shift allowed, without 40 pixels along the borders. The misfits are those of
+the motion and of the one kernel, where the image's parts were found to differ.
 """
 
 import sys
