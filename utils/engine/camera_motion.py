@@ -85,10 +85,19 @@ class CameraMotion:
 
         Returns
         -------
-        (N, kh, kw) array
-            For valid correlation, each with sum 1.
+        (N, h, w) array
+            For valid correlation, each with sum 1, in a frame that is as much larger than the
+            motion's as the farthest place needs.
         """
-        kernels = _Poses(self.shares > 0, self.step, places).kernels(self.shares)
+        angles = np.nonzero(self.shares.any((1, 2)))[0] - (len(self.shares) - 1) / 2
+        moved = self.step * np.abs(angles).max() * np.abs(places).max(axis=0)
+        shifts = np.nonzero(self.shares.any(0))
+        margins = [(0, 0)]
+        for shifted, by_turn, side in zip(shifts, moved[::-1], self.shares.shape[1:], strict=True):
+            reach = np.abs(shifted - (side - 1) / 2).max() + by_turn
+            margins.append((max(0, int(np.ceil(reach - (side - 1) / 2))),) * 2)
+        shares = np.pad(self.shares, margins)
+        kernels = _Poses(shares > 0, self.step, places).kernels(shares)
         return kernels / kernels.sum((1, 2), keepdims=True)
 
     def field(self, image_size: tuple[int, ...], grid: tuple[int, int] | None = None) -> np.ndarray:
@@ -103,7 +112,7 @@ class CameraMotion:
 
         Returns
         -------
-        (R, C, kh, kw) array
+        (R, C, h, w) array
             See `kernels`.
         """
         if grid is None:
@@ -115,7 +124,8 @@ class CameraMotion:
             for side, count in zip(image_size, grid, strict=True)
         )
         places = np.stack(np.meshgrid(down, across, indexing="ij"), axis=-1).reshape(-1, 2)
-        return self.kernels(places).reshape(rows, columns, *self.shares.shape[1:])
+        kernels = self.kernels(places)
+        return kernels.reshape(rows, columns, *kernels.shape[1:])
 
     @property
     def turn(self) -> float:
@@ -309,7 +319,7 @@ class _Poses:
             found = minimise(apply, linear, found, length, _STEPS)
         fitted = np.zeros(shares.shape)
         fitted[self.considered] = found
-        return self.confine(centre(self.confine(fitted)))
+        return self.confine(centre(self.confine(fitted))) if found.any() else shares
 
     def _kernels(self, values: np.ndarray) -> np.ndarray:
         return (self.blur @ values).reshape(-1, *self.size)

@@ -55,6 +55,19 @@ def test_a_shift_moves_all_places_alike():
     assert (kernels[0][5, 3:9] == pytest.approx(1 / 6)) and kernels.sum() == pytest.approx(2)
 
 
+def test_a_frame_grows_with_what_the_farthest_place_needs():
+    motion = turning(4, 0.01)
+    kernels = motion.kernels(np.array([[0, 100], [0, 400]]))
+    assert kernels.shape == (2, 2 * 16 + 1, SIZE)
+    assert (kernels[1] > 0).sum() == 9 and (kernels[0] > 0).sum() == 9
+    np.testing.assert_allclose(kernels.sum((1, 2)), 1)
+
+
+def test_nothing_to_see_leaves_a_motion_as_it_is():
+    motion = estimate_motion(at_scales(np.full((300, 320), 0.5), None), (SIZE, SIZE))
+    assert motion.shares.sum() == pytest.approx(1) and np.isfinite(motion.shares).all()
+
+
 def test_the_kernels_of_a_motion_restore_what_a_turning_camera_blurred(turned):
     truth, blurry = turned
     step = TURN / 24
@@ -107,7 +120,7 @@ def test_an_image_has_more_kernels_the_more_its_camera_turned():
     little, much = turning(1, 0.0005), turning(4, 0.004)
     assert little.field((400, 600)).shape == (1, 1, SIZE, SIZE)
     assert much.field((400, 600)).shape == (5, 7, SIZE, SIZE)
-    assert much.field((4000, 6000)).shape == (10, 15, SIZE, SIZE)
+    assert much.field((4000, 6000)).shape[:2] == (10, 15)
     assert much.field((400, 600), (2, 3)).shape == (2, 3, SIZE, SIZE)
 
 
