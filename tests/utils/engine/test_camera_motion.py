@@ -89,7 +89,8 @@ def test_the_motion_of_a_turning_camera_is_found(found):
     assert found.turn == pytest.approx(TURN, rel=0.4)
     kernels = found.kernels(np.array([[0, 0], [0, 130], [0, -130], [120, 0], [-120, 0]]))
     np.testing.assert_allclose(kernels.sum((1, 2)), 1)
-    rows, columns = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    side = kernels.shape[1]
+    rows, columns = np.mgrid[:side, :side] - side // 2
     high, wide = ((kernels * axis**2).sum((1, 2)) for axis in (rows, columns))
     assert high[0] < 1.5 and wide[0] < 1.5
     assert (high[1:3] > 3 * wide[1:3]).all() and (wide[3:] > 3 * high[3:]).all()
