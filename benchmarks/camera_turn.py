@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets.catalog import LAI
+from statistic.metrics import psnr
 from utils.engine.methods import PHOTOGRAPH, find_size_first
 from utils.engine.restore import Task, restore
 from utils.engine.stage import UNKNOWN_SIZE, Restoration
@@ -72,9 +73,10 @@ def blur(sharp: np.ndarray, poses: np.ndarray) -> np.ndarray:
     return (blurry / len(poses) + noise).clip(0, 1)
 
 
-def psnr(image: np.ndarray, truth: np.ndarray) -> float:
-    error = (image - truth)[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return float(-10 * np.log10(np.mean(error**2)))
+def score(image: np.ndarray, truth: np.ndarray) -> float:
+    """PSNR without the borders, in dB."""
+    inner = slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN)
+    return psnr(255 * image[inner], 255 * truth[inner])
 
 
 def main(arguments: list[str]) -> int:
@@ -108,7 +110,7 @@ def main(arguments: list[str]) -> int:
         known = Restoration(blurry, found.kernel_size, found.kernel)
         one = restore(Task((Deconvolve(),), known), device="cpu")
         scores = (
-            psnr(each, truth) for each in (blurry, one.registered_image, found.registered_image)
+            score(each, truth) for each in (blurry, one.registered_image, found.registered_image)
         )
         parts = next(record for record in records if record["stage"] == "parts")
         misfits = ", ".join(f"{misfit:.3f}" for misfit in parts.get("misfit", []))

@@ -8,26 +8,21 @@ from itertools import repeat
 import numpy as np
 from scipy import ndimage, sparse
 
-from utils.engine.deconvolution import deconvolve
 from utils.engine.estimate_kernel import (
-    POLISH_STRONGEST,
-    POLISH_WEIGHT,
     Scaled,
     blob,
     edges_under,
     list_scales,
+    polished_edges,
     weights_at,
 )
 from utils.engine.kernel_fit import (
-    CLIPPED,
     FAINT,
     Equations,
     Observation,
     centre,
     edge_equations,
     gradient_step,
-    gradients_of,
-    keep_strongest,
     minimise,
 )
 from utils.engine.likelihood import spectral_misfits
@@ -97,8 +92,7 @@ class CameraMotion:
             reach = np.abs(shifted - (side - 1) / 2).max() + by_turn
             margins.append((max(0, int(np.ceil(reach - (side - 1) / 2))),) * 2)
         shares = np.pad(self.shares, margins)
-        kernels = _Poses(shares > 0, self.step, places).kernels(shares)
-        return kernels / kernels.sum((1, 2), keepdims=True)
+        return _Poses(shares > 0, self.step, places).kernels(shares)
 
     def field(self, image_size: tuple[int, ...], grid: tuple[int, int] | None = None) -> np.ndarray:
         """The kernels in the middles of an image's equal parts, as `restore_tiles` takes them.
@@ -198,7 +192,7 @@ def estimate_motion(
                 on_round()
         for _ in range(POLISH_ROUNDS):
             parts = [image[place].astype(np.float32) for place in windows]
-            edges = list(pool.map(_polished_edges, observations, parts, poses.kernels(shares)))
+            edges = list(pool.map(polished_edges, observations, parts, poses.kernels(shares)))
             shares = poses.fit(shares, edges, observations, pool)
             on_round()
     return CameraMotion(shares, step)
@@ -366,12 +360,3 @@ def _resample(shares: np.ndarray, size: tuple[int, int], scale: float, step: flo
         shares, np.meshgrid(*places, indexing="ij"), order=1, mode="constant"
     )
     return finer / finer.sum()
-
-
-def _polished_edges(observation: Observation, blurry: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """The strongest gradients, (2, H, W), of the sparse deconvolution."""
-    sharp = deconvolve(
-        blurry, kernel / kernel.sum(), POLISH_WEIGHT, clipped=blurry >= CLIPPED, full=True
-    )
-    edges = gradients_of(observation.place(sharp))
-    return keep_strongest(edges, POLISH_STRONGEST, observation.reach)

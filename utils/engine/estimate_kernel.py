@@ -196,9 +196,7 @@ def estimate_kernel(
     kernel = _refine(observation, kernel, tell)
     offer(kernel)
     for _ in range(POLISH_ROUNDS):
-        sharp = deconvolve(window, kernel, POLISH_WEIGHT, clipped=window >= CLIPPED, full=True)
-        image = observation.place(sharp)
-        edges = keep_strongest(gradients_of(image), POLISH_STRONGEST, observation.reach)
+        edges = polished_edges(observation, window, kernel)
         kernel = prune(fit_edges(edges, observation, kernel))
         tell("polish")
     return centre(kernel, by_extent=by_extent)
@@ -322,6 +320,13 @@ def edges_under(
     """
     image = _flatten(observation, kernel, weight)
     return keep_strongest(gradients_of(image), strongest, observation.reach)
+
+
+def polished_edges(observation: Observation, blurry: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """The strongest gradients, (2, H, W), of the sparse deconvolution, on an observation's grid."""
+    sharp = deconvolve(blurry, kernel, POLISH_WEIGHT, clipped=blurry >= CLIPPED, full=True)
+    edges = gradients_of(observation.place(sharp))
+    return keep_strongest(edges, POLISH_STRONGEST, observation.reach)
 
 
 def check_arguments(blurry: np.ndarray, kernel_size: tuple[int, int]) -> None:
