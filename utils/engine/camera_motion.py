@@ -25,7 +25,8 @@ from utils.engine.kernel_fit import (
     gradient_step,
     minimise,
 )
-from utils.engine.likelihood import spectral_misfits
+from utils.engine.likelihood import Spectrum, improve_together, spectral_misfits
+from utils.engine.noise import estimate_noise
 from utils.engine.windows import Place, part_of, windows_of_parts
 
 # The image is looked at in so many windows. They are small, for within one the kernel is taken to
@@ -35,7 +36,13 @@ GRID = 6, 6
 LEAST, MOST = 64, 150
 
 ROUNDS = 10  # of the two steps, a scale
-POLISH_ROUNDS = 3
+
+# In so many more rounds at full size, and in those of the polish, the windows' spectra count, too:
+# how much, and by how many steps. Before the motion is known at full size they lead astray.
+SPECTRAL_ROUNDS, POLISH_ROUNDS = 10, 3
+REFINE_ROUNDS = SPECTRAL_ROUNDS + POLISH_ROUNDS
+SPECTRAL_WEIGHT = 0.3
+SPECTRAL_STEPS = 15
 
 # Of the fit. With more of them, the poses found are more like the true ones, but scattered, and
 # images lose up to 2 dB.
@@ -180,27 +187,75 @@ def estimate_motion(
             is_first = scale == scales[0][0]
             if not is_first:
                 shares = _resample(shares, size, scale / scale_before, step / step_before)
-            near = (
-                np.ones_like(shares) if is_first else ndimage.maximum_filter(shares, 2 * _NEAR + 1)
-            )
-            poses = _Poses(near > 0, step, places)
+            considered = np.ones(shares.shape, bool) if is_first else _near(shares)
+            poses = _Poses(considered, step, places)
             shares, step_before, scale_before = poses.confine(shares), step, scale
             for weight in weights_at(scale, ROUNDS, is_first=is_first):
                 kernels = poses.kernels(shares)
                 edges = list(pool.map(edges_under, observations, kernels, repeat(weight)))
                 shares = poses.fit(shares, edges, observations, pool)
                 on_round()
-        for _ in range(POLISH_ROUNDS):
-            parts = [image[place].astype(np.float32) for place in windows]
-            edges = list(pool.map(polished_edges, observations, parts, poses.kernels(shares)))
-            shares = poses.fit(shares, edges, observations, pool)
-            on_round()
     return CameraMotion(shares, step)
 
 
 def count_rounds(kernel_size: tuple[int, int]) -> int:
     """How many rounds `estimate_motion` takes."""
-    return ROUNDS * len(list_scales(kernel_size)) + POLISH_ROUNDS
+    return ROUNDS * len(list_scales(kernel_size))
+
+
+def refine_motion(
+    at: Scaled,
+    motion: CameraMotion,
+    *,
+    workers: int = 1,
+    on_round: Callable[[], None] = lambda: None,
+) -> CameraMotion:
+    """Refine a camera's motion by what the edges and the spectra of the windows say together.
+
+    After each fit to the edges the motion is changed a little so that its kernels better explain
+    the power spectra of all windows. The last rounds are those of the estimate's polish.
+
+    Parameters
+    ----------
+    at : callable
+        See `estimate_motion`.
+    motion : CameraMotion
+        Its result.
+    workers : int
+        Threads, each of which takes a window. The result does not depend on their number.
+    on_round : callable, optional
+        Called after every round, of which there are `REFINE_ROUNDS`.
+
+    Returns
+    -------
+    CameraMotion
+        The motion, in the same frame.
+
+    References
+    ----------
+    See `utils.engine.likelihood.Spectrum`.
+    """
+    image, doubtful = at(1)
+    size: tuple[int, int] = motion.shares.shape[1:]
+    windows = list_windows(image, size)
+    parts = [image[place].astype(np.float32) for place in windows]
+    observations = [Observation(image[place], size, part_of(doubtful, place)) for place in windows]
+    noise = estimate_noise(image)
+    spectra = [Spectrum(image[place], noise) for place in windows]
+    poses = _Poses(_near(motion.shares), motion.step, middles(windows, image.shape))
+    shares = poses.confine(motion.shares)
+    weights = weights_at(1, SPECTRAL_ROUNDS, is_first=False)
+    with ThreadPoolExecutor(workers) as pool:
+        for number in range(REFINE_ROUNDS):
+            kernels = poses.kernels(shares)
+            if number < SPECTRAL_ROUNDS:
+                found = pool.map(edges_under, observations, kernels, repeat(weights[number]))
+            else:
+                found = pool.map(polished_edges, observations, parts, kernels)
+            shares = poses.fit(shares, list(found), observations, pool)
+            shares = poses.improve(shares, spectra, pool)
+            on_round()
+    return CameraMotion(shares, motion.step)
 
 
 def misfits_of_windows(
@@ -301,25 +356,41 @@ class _Poses:
         def apply(values: np.ndarray) -> np.ndarray:
             kernels = self._kernels(values)
             return self._adjoint(
-                [each.apply(k) for each, k in zip(equations, kernels, strict=True)]
+                np.stack([each.apply(k) for each, k in zip(equations, kernels, strict=True)])
             )
 
         found = shares[self.considered]
         length = gradient_step(apply, np.ones_like(found))
         for _ in range(_REFILLS):
             linear = self._adjoint(
-                list(pool.map(Equations.linear, equations, self._kernels(found)))
+                np.stack(list(pool.map(Equations.linear, equations, self._kernels(found))))
             )
             found = minimise(apply, linear, found, length, _STEPS)
         fitted = np.zeros(shares.shape)
         fitted[self.considered] = found
         return self.confine(centre(self.confine(fitted))) if found.any() else shares
 
+    def improve(
+        self, shares: np.ndarray, spectra: Sequence[Spectrum], pool: ThreadPoolExecutor
+    ) -> np.ndarray:
+        """Change a motion so that its kernels explain the spectra of all windows better."""
+        improved = np.zeros(shares.shape)
+        improved[self.considered] = improve_together(
+            spectra,
+            shares[self.considered],
+            self._kernels,
+            self._adjoint,
+            SPECTRAL_WEIGHT,
+            SPECTRAL_STEPS,
+            pool,
+        )
+        return self.confine(centre(self.confine(improved)))
+
     def _kernels(self, values: np.ndarray) -> np.ndarray:
         return (self.blur @ values).reshape(-1, *self.size)
 
-    def _adjoint(self, kernels: Sequence[np.ndarray]) -> np.ndarray:
-        return self.blur.T @ np.stack(kernels).ravel()
+    def _adjoint(self, kernels: np.ndarray) -> np.ndarray:
+        return self.blur.T @ kernels.ravel()
 
 
 def _interpolation(moved: np.ndarray, size: tuple[int, ...]) -> sparse.csr_matrix:
@@ -339,6 +410,11 @@ def _interpolation(moved: np.ndarray, size: tuple[int, ...]) -> sparse.csr_matri
     columns_at = np.concatenate([each.ravel() for each in columns])
     shape = number * size[0] * size[1], poses
     return sparse.csr_matrix((entries, (at, columns_at)), shape)
+
+
+def _near(shares: np.ndarray) -> np.ndarray:
+    """The poses to consider, given some that the camera took."""
+    return ndimage.maximum_filter(shares, 2 * _NEAR + 1) > 0
 
 
 def _start(size: tuple[int, int]) -> np.ndarray:

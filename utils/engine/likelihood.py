@@ -4,7 +4,8 @@ Sharp images differ, but the spectra of nearly all fall smoothly with the freque
 lines and rings of little power into the blurry one's, which only a kernel much like it explains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import fft, optimize
@@ -105,7 +106,7 @@ class Spectrum:
             self._guess(transfer),
             jac=True,
             method="L-BFGS-B",
-            bounds=self._bounds(),
+            bounds=self.bounds(),
             options={"maxiter": 300},
         )
         return float(found.fun) - self.least
@@ -130,42 +131,47 @@ class Spectrum:
         (kh, kw) float64 array
             Non-negative, sum 1.
         """
-        largest, power, side = kernel.max(), np.sum(kernel**2), self.shape[0]
-        crop = tuple(slice(side) for side in kernel.shape)
+        shape = kernel.shape
+        improved = improve_together(
+            [self],
+            kernel.ravel(),
+            lambda values: values.reshape(1, *shape),
+            lambda slopes: slopes.ravel(),
+            weight,
+            steps,
+        )
+        return improved.reshape(shape)
+
+    def slopes(
+        self, kernel: np.ndarray, unknown: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """The misfit but for a constant, and its slopes by the kernel and by the unknown numbers.
+
+        Parameters
+        ----------
+        kernel : (kh, kw) array
+            Non-negative.
+        unknown : (n,) array
+            The sharp spectrum's numbers and the logarithm of the noise (see `guess`).
+        """
+        side = self.shape[0]
+        spectrum = fft.rfft2(kernel, self.shape)
+        mean, by_transfer, by_unknown = self._explain(self._transfer(spectrum), unknown)
         # Frequencies across stand for those of the other sign too, except the first and the last.
         halved = np.full((1, self.seen.shape[1]), 0.5)
         halved[0, 0] = 1
         if side % 2 == 0:
             halved[0, -1] = 1
+        slope = np.zeros(self.seen.shape)
+        slope[self.seen] = by_transfer
+        slope = fft.irfft2(slope * halved, self.shape) * self.spread * side**2
+        crop = tuple(slice(side) for side in kernel.shape)
+        slope = 2 * fft.irfft2(fft.rfft2(slope) * spectrum, self.shape)[crop]
+        return mean, slope, by_unknown
 
-        def value_and_gradient(unknown: np.ndarray) -> tuple[float, np.ndarray]:
-            values = largest * unknown[: kernel.size].reshape(kernel.shape)
-            spectrum = fft.rfft2(values, self.shape)
-            mean, by_transfer, by_others = self._explain(
-                self._transfer(spectrum), unknown[kernel.size :]
-            )
-            slope = np.zeros(self.seen.shape)
-            slope[self.seen] = by_transfer
-            slope = fft.irfft2(slope * halved, self.shape) * self.spread * side**2
-            slope = 2 * fft.irfft2(fft.rfft2(slope) * spectrum, self.shape)[crop]
-            moved = values - kernel
-            by_kernel = largest * (weight * slope + moved / power)
-            value = weight * mean + np.sum(moved**2) / 2 / power
-            return value, np.concatenate([by_kernel.ravel(), weight * by_others])
-
-        if self.fitted is None:
-            self.fitted = self._guess(self._transfer(fft.rfft2(kernel, self.shape)))
-        found = optimize.minimize(
-            value_and_gradient,
-            np.concatenate([(kernel / largest).ravel(), self.fitted]),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(0, None)] * kernel.size + self._bounds(),
-            options={"maxiter": steps},
-        )
-        self.fitted = found.x[kernel.size :]
-        improved = found.x[: kernel.size].reshape(kernel.shape)
-        return improved / improved.sum()
+    def guess(self, kernel: np.ndarray) -> np.ndarray:
+        """What is likely of the unknown numbers, given a kernel."""
+        return self._guess(self._transfer(fft.rfft2(kernel, self.shape)))
 
     def _explain(
         self, transfer: np.ndarray, unknown: np.ndarray
@@ -184,13 +190,81 @@ class Spectrum:
     def _guess(self, transfer: np.ndarray) -> np.ndarray:
         return np.append(self.basis @ np.log(np.maximum(self.power / (transfer + 1e-3), 1e-9)), 0.0)
 
-    def _bounds(self) -> list[tuple[float | None, float | None]]:
+    def bounds(self) -> list[tuple[float | None, float | None]]:
+        """Between which the unknown numbers lie."""
         return [(None, None)] * len(self.basis) + [(0, float(np.log(_MORE_NOISE)))]
 
     def _transfer(self, spectrum: np.ndarray) -> np.ndarray:
         """The power spectrum of a kernel, blurred as the taper blurs that of a segment."""
         correlation = fft.irfft2(np.abs(spectrum) ** 2, self.shape)
         return np.maximum(fft.rfft2(correlation * self.spread).real, 0)[self.seen]
+
+
+def improve_together(
+    spectra: Sequence[Spectrum],
+    start: np.ndarray,
+    kernels: Callable[[np.ndarray], np.ndarray],
+    adjoint: Callable[[np.ndarray], np.ndarray],
+    weight: float,
+    steps: int,
+    pool: ThreadPoolExecutor | None = None,
+) -> np.ndarray:
+    """Change some numbers so that the kernels they make explain the spectra better.
+
+    Minimises ``weight`` times the mean misfit plus ``||k - kernels(start)||^2 / 2 /
+    ||kernels(start)||^2`` over numbers of at least 0 by a few steps, the sharp spectra's numbers
+    along with them. These are kept for the next time.
+
+    Parameters
+    ----------
+    spectra : sequence of N Spectrum
+        Those to explain.
+    start : (n,) array
+        The numbers, non-negative.
+    kernels : callable
+        Takes the numbers, returns the (N, kh, kw) kernels, linear in them.
+    adjoint : callable
+        Takes slopes by the kernels, (N, kh, kw), and returns those by the numbers, (n,).
+    weight : float
+        How much the spectra count.
+    steps : int
+        Of a quasi-Newton method.
+    pool : ThreadPoolExecutor, optional
+        Threads, each of which takes a spectrum.
+
+    Returns
+    -------
+    (n,) float64 array
+        Non-negative, sum 1.
+    """
+    begun = kernels(start)
+    largest, power, number = start.max(), np.sum(begun**2), len(spectra)
+    for spectrum, kernel in zip(spectra, begun, strict=True):
+        if spectrum.fitted is None:
+            spectrum.fitted = spectrum.guess(kernel)
+    run = pool.map if pool else map
+
+    def value_and_gradient(unknown: np.ndarray) -> tuple[float, np.ndarray]:
+        made = kernels(largest * unknown[: start.size])
+        others = unknown[start.size :].reshape(number, -1)
+        means, slopes, by_others = zip(*run(Spectrum.slopes, spectra, made, others), strict=True)
+        moved = made - begun
+        by_numbers = largest * adjoint(weight / number * np.stack(slopes) + moved / power)
+        value = weight * np.mean(means) + np.sum(moved**2) / 2 / power
+        return value, np.concatenate([by_numbers, weight / number * np.concatenate(by_others)])
+
+    bounds = [bound for spectrum in spectra for bound in spectrum.bounds()]
+    found = optimize.minimize(
+        value_and_gradient,
+        np.concatenate([start / largest, *(spectrum.fitted for spectrum in spectra)]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * start.size + bounds,
+        options={"maxiter": steps},
+    ).x
+    for spectrum, fitted in zip(spectra, found[start.size :].reshape(number, -1), strict=True):
+        spectrum.fitted = fitted
+    return found[: start.size] / found[: start.size].sum()
 
 
 def spectral_misfits(

@@ -1,19 +1,24 @@
 """A camera's motion, and the kernels that it makes at the places of an image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.signal import correlate
 
 from tests.pictures import line, sharp_scene, turned_scene
 from utils.engine.camera_motion import (
+    REFINE_ROUNDS,
     CameraMotion,
     count_rounds,
     estimate_motion,
     list_windows,
     middles,
     misfits_of_windows,
+    refine_motion,
 )
 from utils.engine.estimate_kernel import at_scales
+from utils.engine.kernel_size import similarity
 from utils.engine.tiles import restore_tiles
 
 SIZE = 11
@@ -34,8 +39,21 @@ def turned():
 
 
 @pytest.fixture(scope="module")
-def found(turned):
+def estimated(turned):
     return estimate_motion(at_scales(turned[1], None), (SIZE, SIZE), workers=2)
+
+
+@pytest.fixture(scope="module")
+def found(turned, estimated):
+    return refine_motion(at_scales(turned[1], None), estimated, workers=2)
+
+
+def likeness(motion):
+    """To the kernels of an even turn, on average."""
+    places = np.stack(np.meshgrid([-120, 0, 120], [-130, 0, 130]), axis=-1).reshape(-1, 2)
+    true = CameraMotion(np.pad(np.ones((25, 1, 1)) / 25, [(0, 0), (7, 7), (7, 7)]), TURN / 24)
+    kernels = motion.kernels(places), true.kernels(places)
+    return np.mean([similarity(*pair) for pair in zip(*kernels, strict=True)])
 
 
 def test_a_turn_moves_each_place_at_a_right_angle_to_its_way_from_the_middle():
@@ -64,7 +82,8 @@ def test_a_frame_grows_with_what_the_farthest_place_needs():
 
 
 def test_nothing_to_see_leaves_a_motion_as_it_is():
-    motion = estimate_motion(at_scales(np.full((300, 320), 0.5), None), (SIZE, SIZE))
+    at = at_scales(np.full((300, 320), 0.5), None)
+    motion = refine_motion(at, estimate_motion(at, (5, 5)))
     assert motion.shares.sum() == pytest.approx(1) and np.isfinite(motion.shares).all()
 
 
@@ -96,13 +115,29 @@ def test_the_motion_of_a_turning_camera_is_found(found):
     assert (high[1:3] > 3 * wide[1:3]).all() and (wide[3:] > 3 * high[3:]).all()
 
 
-def test_the_number_of_threads_does_not_change_the_motion(turned, found):
-    rounds = []
-    alone = estimate_motion(
-        at_scales(turned[1], None), (SIZE, SIZE), on_round=lambda: rounds.append(1)
-    )
+def test_the_number_of_threads_does_not_change_the_motion(turned, estimated, found):
+    at, rounds = at_scales(turned[1], None), []
+    alone = estimate_motion(at, (SIZE, SIZE), on_round=lambda: rounds.append(1))
+    np.testing.assert_array_equal(alone.shares, estimated.shares)
+    assert alone.step == estimated.step and len(rounds) == count_rounds((SIZE, SIZE))
+    alone = refine_motion(at, alone, on_round=lambda: rounds.append(1))
     np.testing.assert_array_equal(alone.shares, found.shares)
-    assert alone.step == found.step and len(rounds) == count_rounds((SIZE, SIZE))
+    assert alone.step == found.step
+    assert len(rounds) == count_rounds((SIZE, SIZE)) + REFINE_ROUNDS
+
+
+def test_edges_and_spectra_together_mend_a_motion(turned, estimated):
+    damaged = replace(
+        estimated, shares=(2 * estimated.shares + np.roll(estimated.shares, 2, axis=2)) / 3
+    )
+    mended = refine_motion(at_scales(turned[1], None), damaged, workers=2)
+    assert mended.step == damaged.step and mended.shares.shape == damaged.shares.shape
+    before, after = (
+        misfits_of_windows(turned[1], motion, line(9, SIZE), 0.002)[:, 0].mean()
+        for motion in (damaged, mended)
+    )
+    assert after < 0.7 * before
+    assert likeness(mended) > likeness(damaged) + 0.03
 
 
 def test_the_windows_spectra_tell_a_right_motion_from_a_shared_kernel(turned, found):

@@ -110,7 +110,7 @@ def test_a_camera_that_turned_is_said_and_the_image_restored_by_its_motion(turns
     if turns:
         assert record["misfit"][0] < 0.7 * record["misfit"][1]
         assert psnr(found.registered_image, truth) > psnr(restored, truth) + 2
-        assert psnr(found.registered_image, truth) > psnr(blurry, truth) + 2
+        assert psnr(found.registered_image, truth) > psnr(blurry, truth) + 1
     else:
         np.testing.assert_array_equal(found.registered_image, restored)
 

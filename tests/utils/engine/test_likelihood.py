@@ -1,5 +1,7 @@
 """The judge of kernels that needs no truth, and the stages that ask it."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,14 @@ from tests.runs import checkpoint_in, quiet_work
 from utils.engine import beam, kernel_search, likelihood
 from utils.engine.kernel_fit import centre
 from utils.engine.kernel_size import similarity
-from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted, spectral_misfits
+from utils.engine.likelihood import (
+    NO_BLUR,
+    Spectrum,
+    can_judge,
+    improve_together,
+    is_trusted,
+    spectral_misfits,
+)
 from utils.engine.methods import LEVIN, QUICK, blind_methods
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration
@@ -131,6 +140,28 @@ def test_a_kernel_is_improved_by_the_spectrum(spectrum):
     assert similarity(improved, RIGHT) > similarity(damaged, RIGHT) + 0.015
     little = spectrum.improve(damaged, 1e-6, 50)
     np.testing.assert_allclose(little, damaged, atol=1e-4)
+
+
+def test_kernels_made_of_the_same_numbers_are_improved_together(spectrum):
+    damaged = RIGHT + 0.5 * np.roll(RIGHT, 4, axis=1)
+    damaged = damaged.ravel() / damaged.sum()
+
+    def mirrored(values):
+        kernel = values.reshape(RIGHT.shape)
+        return np.stack([kernel, kernel[::-1, ::-1]])
+
+    def adjoint(slopes):
+        return (slopes[0] + slopes[1][::-1, ::-1]).ravel()
+
+    both = [copy.copy(spectrum), copy.copy(spectrum)]
+    improved = improve_together(both, damaged, mirrored, adjoint, 1.0, 50)
+    # A mirrored kernel has the same power spectrum, so that two such spectra tell what one tells.
+    alone = copy.copy(spectrum).improve(damaged.reshape(RIGHT.shape), 1.0, 50)
+    assert similarity(improved.reshape(RIGHT.shape), alone) > 0.999
+    with ThreadPoolExecutor(2) as pool:
+        both = [copy.copy(spectrum), copy.copy(spectrum)]
+        by_two = improve_together(both, damaged, mirrored, adjoint, 1.0, 50, pool)
+    np.testing.assert_array_equal(by_two, improved)
 
 
 @pytest.mark.parametrize(

@@ -234,9 +234,11 @@ class CompareParts(Stage):
     """Compare the kernels of the image's parts; where the blur varies, find the camera's motion.
 
     In outline, under a uniform blur, the kernels agree. Where they do not, the turns and shifts of
-    the camera that may have made them are estimated; if these explain the spectra of many small
-    windows clearly better than the one kernel does, the image is restored with their kernels.
-    See `utils.engine.kernel_field.estimate_field` and `utils.engine.camera_motion.estimate_motion`.
+    the camera that may have made them are estimated, and refined if they explain the spectra of
+    many small windows at least as well as the one kernel does; if then they do so clearly better,
+    the image is restored with their kernels.
+    See `utils.engine.kernel_field.estimate_field`, `utils.engine.camera_motion.estimate_motion` and
+    `utils.engine.camera_motion.refine_motion`.
 
     Parameters
     ----------
@@ -262,13 +264,20 @@ class CompareParts(Stage):
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         import torch
 
-        from utils.engine.camera_motion import count_rounds, estimate_motion, misfits_of_windows
+        from utils.engine.camera_motion import (
+            REFINE_ROUNDS,
+            CameraMotion,
+            count_rounds,
+            estimate_motion,
+            misfits_of_windows,
+            refine_motion,
+        )
         from utils.engine.estimate_kernel import at_scales, list_scales
         from utils.engine.kernel_field import ROUNDS, estimate_field
         from utils.engine.noise import estimate_noise
 
-        assert restoration.kernel is not None
-        blurry, size = restoration.blurry, restoration.kernel_size
+        kernel, blurry, size = restoration.kernel, restoration.blurry, restoration.kernel_size
+        assert kernel is not None
         scales = [each for each in list_scales(size) if max(each[1]) <= OUTLINE]
         workers = torch.get_num_threads()
         at = at_scales(blurry, restoration.doubtful)
@@ -284,11 +293,18 @@ class CompareParts(Stage):
         work.note(neighbors=round(beside, 3), distant=round(far, 3))
         if min(beside, far) >= self.alike:
             return restoration
-        total, detail = total + count_rounds(size), "motion"
-        motion = estimate_motion(at, size, workers=workers, on_round=tell)
         noise = estimate_noise(blurry)
-        misfits = misfits_of_windows(blurry, motion, restoration.kernel, noise, workers=workers)
-        of_motion, of_one = misfits.mean(axis=0).tolist()
+
+        def judge(motion: CameraMotion) -> list[float]:
+            misfits = misfits_of_windows(blurry, motion, kernel, noise, workers=workers)
+            return misfits.mean(axis=0).tolist()
+
+        total, detail = total + count_rounds(size) + REFINE_ROUNDS, "motion"
+        motion = estimate_motion(at, size, workers=workers, on_round=tell)
+        of_motion, of_one = judge(motion)
+        if of_motion <= of_one:
+            motion = refine_motion(at, motion, workers=workers, on_round=tell)
+            of_motion, of_one = judge(motion)
         work.note(misfit=[round(of_motion, 3), round(of_one, 3)])
         if of_motion > self.clearly * of_one:
             work.note(
