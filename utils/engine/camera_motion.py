@@ -25,6 +25,7 @@ from utils.engine.kernel_fit import (
     gradient_step,
     minimise,
 )
+from utils.engine.kernel_size import largest_kernel_size
 from utils.engine.likelihood import Spectrum, improve_together, spectral_misfits
 from utils.engine.noise import estimate_noise
 from utils.engine.windows import Place, part_of, windows_of_parts
@@ -35,13 +36,17 @@ from utils.engine.windows import Place, part_of, windows_of_parts
 GRID = 6, 6
 LEAST, MOST = 64, 150
 
+# A turn moves an image's corners farther than the window that showed how large the kernel is: the
+# frame has so many times its side, but no more than some pixels for this, as time grows with them.
+ROOM, ROOMY = 1.5, 59
+
 ROUNDS = 10  # of the two steps, a scale
 
 # In so many more rounds at full size, and in those of the polish, the windows' spectra count, too:
 # how much, and by how many steps. Before the motion is known at full size they lead astray.
 SPECTRAL_ROUNDS, POLISH_ROUNDS = 10, 3
 REFINE_ROUNDS = SPECTRAL_ROUNDS + POLISH_ROUNDS
-SPECTRAL_WEIGHT = 0.3
+SPECTRAL_WEIGHT = 0.2
 SPECTRAL_STEPS = 15
 
 # Of the fit. With more of them, the poses found are more like the true ones, but scattered, and
@@ -183,7 +188,9 @@ def estimate_motion(
                 Observation(image[place], size, part_of(doubtful, place)) for place in windows
             ]
             places = middles(windows, image.shape)
-            step = 1 / float(np.hypot(*np.abs(places).max(axis=0)))
+            # At a coarse scale each window may be the whole image.
+            farthest = np.maximum(np.abs(places).max(axis=0), np.array(image.shape) / 4)
+            step = 1 / float(np.hypot(*farthest))
             is_first = scale == scales[0][0]
             if not is_first:
                 shares = _resample(shares, size, scale / scale_before, step / step_before)
@@ -196,6 +203,13 @@ def estimate_motion(
                 shares = poses.fit(shares, edges, observations, pool)
                 on_round()
     return CameraMotion(shares, step)
+
+
+def frame_for(kernel_size: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
+    """The frame to confine an image's kernels to, given the size of one window's, in pixels."""
+    most = min(ROOMY, largest_kernel_size(image_size))
+    height, width = (max(side, min(int(ROOM * side) | 1, most)) for side in kernel_size)
+    return height, width
 
 
 def count_rounds(kernel_size: tuple[int, int]) -> int:

@@ -12,6 +12,7 @@ from utils.engine.camera_motion import (
     CameraMotion,
     count_rounds,
     estimate_motion,
+    frame_for,
     list_windows,
     middles,
     misfits_of_windows,
@@ -85,6 +86,21 @@ def test_nothing_to_see_leaves_a_motion_as_it_is():
     at = at_scales(np.full((300, 320), 0.5), None)
     motion = refine_motion(at, estimate_motion(at, (5, 5)))
     assert motion.shares.sum() == pytest.approx(1) and np.isfinite(motion.shares).all()
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "frame"),
+    [((17, 9), (25, 13)), ((39, 39), (59, 59)), ((55, 77), (59, 77)), ((3, 3), (5, 5))],
+)
+def test_a_motion_has_a_larger_frame_than_one_windows_kernel(kernel_size, frame):
+    assert frame_for(kernel_size, (400, 600)) == frame
+    assert frame_for((31, 31), (64, 600)) == (31, 31)
+
+
+def test_windows_may_be_the_whole_image_at_coarse_scales(turned):
+    part = turned[1][:140, :150]
+    motion = estimate_motion(at_scales(part, None), (21, 21), workers=2)
+    assert motion.shares.sum() == pytest.approx(1) and np.isfinite(motion.step)
 
 
 def test_the_kernels_of_a_motion_restore_what_a_turning_camera_blurred(turned):

@@ -269,6 +269,7 @@ class CompareParts(Stage):
             CameraMotion,
             count_rounds,
             estimate_motion,
+            frame_for,
             misfits_of_windows,
             refine_motion,
         )
@@ -299,8 +300,9 @@ class CompareParts(Stage):
             misfits = misfits_of_windows(blurry, motion, kernel, noise, workers=workers)
             return misfits.mean(axis=0).tolist()
 
-        total, detail = total + count_rounds(size) + REFINE_ROUNDS, "motion"
-        motion = estimate_motion(at, size, workers=workers, on_round=tell)
+        frame = frame_for(size, blurry.shape)
+        total, detail = total + count_rounds(frame) + REFINE_ROUNDS, "motion"
+        motion = estimate_motion(at, frame, workers=workers, on_round=tell)
         of_motion, of_one = judge(motion)
         if of_motion <= of_one:
             motion = refine_motion(at, motion, workers=workers, on_round=tell)
