@@ -13,7 +13,7 @@ from utils.engine.methods import PHOTOGRAPH, find_size_first, look_in
 from utils.engine.restore import Task, restore
 from utils.engine.stage import UNKNOWN_SIZE, Restoration
 from utils.engine.stages import photograph
-from utils.engine.stages.photograph import Deconvolve, FindKernelSize, WindowKernel
+from utils.engine.stages.photograph import CompareParts, Deconvolve, FindKernelSize, WindowKernel
 from utils.engine.tiles import count_tiles, interpolate, restore_tiles
 from utils.engine.windows import best_window, windows_beside
 from utils.errors import DataError
@@ -319,4 +319,6 @@ def test_the_stages_of_a_photograph_need_little_memory_at_any_size():
     assert Deconvolve().bytes_needed((3000, 4000), (31, 31)) < 4e9
     for stage in find_size_first(PHOTOGRAPH)[:3]:
         assert stage.bytes_needed((100, 110), (31, 31)) < 3e8
-        assert stage.bytes_needed((3000, 4000), (151, 151)) < 2e9
+        assert stage.bytes_needed((3000, 4000), (151, 151)) < 3e9
+    turned = CompareParts().bytes_needed((700, 1000), (59, 59))
+    assert turned > CompareParts().bytes_needed((700, 1000), (31, 31)) > 5e8

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from utils.engine.memory import affordable_threads, windows_bytes
+from utils.engine.memory import MOTION_BYTES, affordable_threads, windows_bytes
 from utils.engine.stage import Restoration, Stage, Work
 from utils.engine.stages.estimate import deconvolved
 from utils.engine.stages.refine import Refine
@@ -259,7 +259,12 @@ class CompareParts(Stage):
     def bytes_needed(
         self, image_size: tuple[int, int], kernel_size: tuple[int, int], roomy: bool = False
     ) -> int:
-        return windows_bytes(image_size, kernel_size)
+        from utils.engine.camera_motion import frame_for
+
+        needed = windows_bytes(image_size, kernel_size)
+        if min(image_size) < SMALLEST_COMPARED:
+            return needed
+        return needed + int(MOTION_BYTES * max(frame_for(kernel_size, image_size)))
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         import torch
