@@ -114,15 +114,16 @@ def restore_tiles(
     return restored
 
 
-def tile_for(image_size: tuple[int, ...], grid: tuple[int, ...]) -> int:
+def tile_for(image_size: tuple[int, ...], grid: tuple[int, ...], *, in_haste: bool = False) -> int:
     """The largest side of a tile, in pixels, of an image with a grid of kernels.
 
-    Within a tile the kernel is the same, so that tiles are smaller where it varies.
+    Within a tile the kernel is the same, so that tiles are smaller where it varies: half of a
+    kernel's part, or in haste all of it, which takes half the time and loses about 0.1 dB.
     """
     if max(grid) == 1:
         return TILE
     part = min(side // count for side, count in zip(image_size, grid, strict=True))
-    return min(TILE, max(min(part, SMALLEST_TILE), part // 2))
+    return min(TILE, part if in_haste else max(min(part, SMALLEST_TILE), part // 2))
 
 
 def count_tiles(image_size: tuple[int, int], tile: int = TILE) -> int:

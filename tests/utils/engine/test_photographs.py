@@ -14,7 +14,7 @@ from utils.engine.restore import Task, restore
 from utils.engine.stage import UNKNOWN_SIZE, Restoration
 from utils.engine.stages import photograph
 from utils.engine.stages.photograph import CompareParts, Deconvolve, FindKernelSize, WindowKernel
-from utils.engine.tiles import count_tiles, interpolate, restore_tiles
+from utils.engine.tiles import count_tiles, interpolate, restore_tiles, tile_for
 from utils.engine.windows import best_window, windows_beside
 from utils.errors import DataError
 from utils.images.colors import FULL_RANGE
@@ -294,6 +294,15 @@ def test_the_blocks_of_a_jpeg_do_not_become_texture():
 
     assert across_blocks(restored) < across_blocks(blurry)
     assert psnr(restored, sharp) > psnr(blurry, sharp) + 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "usual", "in_haste"),
+    [((1, 1), 768, 768), ((10, 13), 150, 300), ((20, 30), 128, 133), ((40, 60), 66, 66)],
+)
+def test_tiles_are_smaller_where_the_kernel_varies(grid, usual, in_haste):
+    assert tile_for((3000, 4000), grid) == usual
+    assert tile_for((3000, 4000), grid, in_haste=True) == in_haste
 
 
 @pytest.mark.parametrize(("many", "levels"), [(100, 1), (10**6, 4)])

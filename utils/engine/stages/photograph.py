@@ -344,10 +344,10 @@ class Deconvolve(Stage):
     highest, lowest : float
         Levels to restore the luminance by, in units of the residual's standard deviation.
     rounds : int
-        Number of levels, geometrically spaced; only the last for an image of more than `many`
-        pixels.
+        Number of levels, geometrically spaced.
     many : int
-        See `rounds`.
+        With more pixels than that, an image is restored by the last level only, and where the blur
+        varies in larger tiles (see `utils.engine.tiles.tile_for`).
     chroma_weight : float
         Weight of the data in chroma, relative to that in luminance.
     """
@@ -380,9 +380,11 @@ class Deconvolve(Stage):
         assert kernel is not None
         residual = float(np.hypot(estimate_noise(blurry), self.kernel_error))
         levels = residual * np.geomspace(self.highest, self.lowest, self.rounds)
-        if blurry.size > self.many:
+        in_haste = blurry.size > self.many
+        if in_haste:
             levels = levels[-1:]
-        tile = tile_for(blurry.shape, (1, 1) if field is None else field.shape[:2])
+        grid = (1, 1) if field is None else field.shape[:2]
+        tile = tile_for(blurry.shape, grid, in_haste=in_haste)
         workers = affordable_threads(torch.get_num_threads(), tile_bytes(tile, kernel.shape[-2:]))
         total = count_tiles(blurry.shape, tile) * (1 if chroma is None else 3)
         steps = iter(range(1, total + 1))
@@ -397,6 +399,7 @@ class Deconvolve(Stage):
                 kernel,
                 noise,
                 levels,
+                tile=tile,
                 workers=workers,
                 on_tile=tell,
             )
