@@ -42,11 +42,12 @@ ROOM, ROOMY = 1.5, 59
 
 ROUNDS = 10  # of the two steps, a scale
 
-# In so many more rounds at full size, and in those of the polish, the windows' spectra count, too:
-# how much, and by how many steps. Before the motion is known at full size they lead astray.
+# In so many more rounds at full size, and in those of the polish, the windows' spectra count, too,
+# by so many steps each; before the motion is known at full size they lead astray. In a frame of more
+# than a side they count less: more poses fit more of what is chance in the spectra.
 SPECTRAL_ROUNDS, POLISH_ROUNDS = 10, 3
 REFINE_ROUNDS = SPECTRAL_ROUNDS + POLISH_ROUNDS
-SPECTRAL_WEIGHT = 0.2
+SPECTRAL_WEIGHT, SPECTRAL_SIDE = 0.25, 24
 SPECTRAL_STEPS = 15
 
 # Of the fit. With more of them, the poses found are more like the true ones, but scattered, and
@@ -394,7 +395,7 @@ class _Poses:
             shares[self.considered],
             self._kernels,
             self._adjoint,
-            SPECTRAL_WEIGHT,
+            SPECTRAL_WEIGHT * min(1, SPECTRAL_SIDE / max(self.size)),
             SPECTRAL_STEPS,
             pool,
         )
