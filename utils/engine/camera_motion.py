@@ -43,8 +43,8 @@ ROOM, ROOMY = 1.5, 59
 ROUNDS = 10  # of the two steps, a scale
 
 # In so many more rounds at full size, and in those of the polish, the windows' spectra count, too,
-# by so many steps each; before the motion is known at full size they lead astray. In a frame of more
-# than a side they count less: more poses fit more of what is chance in the spectra.
+# by so many steps each; before the motion is known at full size they lead astray. In a frame of
+# more than a side they count less, for more poses fit more of what is chance in the spectra.
 SPECTRAL_ROUNDS, POLISH_ROUNDS = 10, 3
 REFINE_ROUNDS = SPECTRAL_ROUNDS + POLISH_ROUNDS
 SPECTRAL_WEIGHT, SPECTRAL_SIDE = 0.25, 24
