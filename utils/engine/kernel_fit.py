@@ -259,17 +259,41 @@ def centre(kernel: np.ndarray, *, by_extent: bool = False) -> np.ndarray:
     moved = np.zeros_like(kernel)
     source, target = [], []
     for axis, side in enumerate(kernel.shape):
-        profile = kernel.sum(axis=tuple(other for other in range(kernel.ndim) if other != axis))
         if by_extent:
-            reached = np.cumsum(profile) / profile.sum()
-            middle = float(np.mean(np.searchsorted(reached, (BEYOND, 1 - BEYOND))))
+            middle = float(np.mean(_ends(kernel, axis)))
         else:
+            profile = _profile(kernel, axis)
             middle = float(profile @ np.arange(side)) / float(profile.sum())
         shift = round((side - 1) / 2 - middle)
         source.append(slice(max(-shift, 0), side - max(shift, 0)))
         target.append(slice(max(shift, 0), side - max(-shift, 0)))
     moved[tuple(target)] = kernel[tuple(source)]
     return moved / moved.sum()
+
+
+def make_room(kernel: np.ndarray) -> np.ndarray:
+    """Centre a kernel by its extent if it ends at the frame on one side, but not on the other.
+
+    There the frame may have cut it off, and what is missing can be fitted once it has room.
+    """
+    for axis, side in enumerate(kernel.shape):
+        first, last = _ends(kernel, axis)
+        if (first == 0) != (last == side - 1):
+            return centre(kernel, by_extent=True)
+    return kernel
+
+
+def _ends(kernel: np.ndarray, axis: int) -> tuple[int, int]:
+    """The first and the last row or column of what holds nearly all of a kernel's mass."""
+    profile = _profile(kernel, axis)
+    reached = np.cumsum(profile) / profile.sum()
+    first, last = np.searchsorted(reached, (BEYOND, 1 - BEYOND))
+    return int(first), int(last)
+
+
+def _profile(kernel: np.ndarray, axis: int) -> np.ndarray:
+    """The sums of a kernel's rows (axis 0) or columns."""
+    return kernel.sum(axis=tuple(other for other in range(kernel.ndim) if other != axis))
 
 
 def keep_strongest(gradients: np.ndarray, share: float, reach: tuple[slice, slice]) -> np.ndarray:

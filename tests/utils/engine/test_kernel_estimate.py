@@ -28,6 +28,7 @@ from utils.engine.kernel_fit import (
     gradients_adjoint,
     gradients_of,
     keep_strongest,
+    make_room,
     prune,
     spectrum_of,
 )
@@ -273,6 +274,18 @@ def test_centring_by_extent_keeps_both_ends_of_a_kernel_with_most_mass_at_one():
     expected = np.roll(kernel, (1, -1), (0, 1))
     expected[8, -1] = 0  # has left the frame
     np.testing.assert_allclose(centre(kernel, by_extent=True), expected / expected.sum())
+
+
+def test_a_kernel_that_ends_at_its_frame_is_given_room_if_there_is_some():
+    kernel = np.zeros((11, 13))
+    kernel[0:3, 4:9] = hook(3, 5)
+    moved = make_room(kernel)
+    np.testing.assert_array_equal(moved, np.roll(kernel, 4, axis=0))
+    # Away from the frame, and where the other side has no room either, it stays.
+    whole = np.zeros((11, 13))
+    whole[:, 1:6] = hook(11, 5)
+    for other in (moved, np.roll(moved, -1, axis=1), whole):
+        assert make_room(other) is other
 
 
 def test_conjugate_gradients_solve_systems_side_by_side():

@@ -105,7 +105,7 @@ def searched(monkeypatch):
 
 def judge_as(searched, *misfits):
     """Give kernels of these misfits."""
-    searched.kernels = [np.roll(RIGHT, places) for places in range(len(misfits))]
+    searched.kernels = [np.roll(RIGHT, divmod(n, 3), (0, 1)) for n in range(len(misfits))]
     for kernel, misfit in zip(searched.kernels, misfits, strict=True):
         searched.misfits[kernel.tobytes()] = misfit
 
@@ -133,6 +133,16 @@ def test_of_two_estimates_the_likelier_is_taken_at_once(searched, image, misfits
     assert searched.by_extent == [False, True] and searched.weights == [0, 0]
     np.testing.assert_array_equal(found.kernel, searched.kernels[taken])
     assert record["misfit"] == list(misfits)
+
+
+def test_the_kernel_taken_is_given_room_where_its_frame_may_have_cut_it_off(searched, image):
+    judge_as(searched, 0.08, 0.09)
+    cut_off = np.zeros(SIZE)
+    cut_off[0:9, 3:12] = hook(9, 9)
+    searched.kernels[0] = cut_off
+    searched.misfits[cut_off.tobytes()] = 0.08
+    found, _ = run(image)
+    np.testing.assert_array_equal(found.kernel, RIGHT)
 
 
 def test_where_neither_does_the_spectrum_counts_in_the_next_estimate(searched, image):
@@ -250,7 +260,7 @@ def test_a_kernel_on_the_way_is_taken_if_it_is_clearly_ahead(
     searched, image, misfit, on_the_way, taken
 ):
     judge_as(searched, misfit, 0.3)
-    other = np.roll(RIGHT, 3, axis=0)
+    other = np.roll(RIGHT, -2, axis=0)
     searched.on_the_way[0] = [WRONG, other]
     searched.misfits[other.tobytes()] = on_the_way
     found, record = run(image)

@@ -37,8 +37,11 @@ class EstimateKernel(Stage):
     counts as well. If that does not help, kernels are looked for by a beam search over the scales,
     in some windows of a large image too, and refined until one explains it. Each estimate also has
     kernels on its way, of which one counts if the last is not trusted or clearly behind; of what
-    the estimates give, the likeliest is taken. See `utils.engine.estimate_kernel.estimate_kernel`,
-    `utils.engine.beam.Beam`, `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
+    the estimates give, the likeliest is taken. If it ends at its frame on one side only, it is
+    moved into the middle, so that the next stages can fit what was cut off. See
+    `utils.engine.estimate_kernel.estimate_kernel`, `utils.engine.beam.Beam`,
+    `utils.engine.likelihood.spectral_misfits`, `is_trusted` and
+    `utils.engine.kernel_fit.make_room`.
 
     Parameters
     ----------
@@ -67,6 +70,7 @@ class EstimateKernel(Stage):
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
+        from utils.engine.kernel_fit import make_room
         from utils.engine.kernel_search import KernelSearch
         from utils.engine.noise import estimate_noise
 
@@ -81,7 +85,7 @@ class EstimateKernel(Stage):
                 misfit=[round(min(misfits), 3) for misfits in search.misfits],
                 of_no_blur=round(search.of_no_blur, 3),
             )
-        found = deconvolved(restoration, search.likeliest(self.margin))
+        found = deconvolved(restoration, make_room(search.likeliest(self.margin)))
         work.save(found)
         return found
 
