@@ -272,13 +272,15 @@ def centre(kernel: np.ndarray, *, by_extent: bool = False) -> np.ndarray:
 
 
 def make_room(kernel: np.ndarray) -> np.ndarray:
-    """Centre a kernel by its extent if it ends at the frame on one side, but not on the other.
+    """Centre a kernel by its extent if it ends at the frame on one side and has room on the other.
 
-    There the frame may have cut it off, and what is missing can be fitted once it has room.
+    There the frame may have cut it off, and what is missing can be fitted once it has room. A
+    kernel that is not moved is returned itself.
     """
     for axis, side in enumerate(kernel.shape):
         first, last = _ends(kernel, axis)
-        if (first == 0) != (last == side - 1):
+        room = first, side - 1 - last
+        if min(room) == 0 and max(room) >= 2:
             return centre(kernel, by_extent=True)
     return kernel
 

@@ -12,7 +12,7 @@ from utils.engine.estimate_kernel import (
     estimate_kernel,
     window_for,
 )
-from utils.engine.kernel_fit import CLIPPED
+from utils.engine.kernel_fit import CLIPPED, make_room
 from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
 from utils.engine.stage import Restoration, Work
 from utils.engine.windows import Place, part_of, windows_beside
@@ -103,6 +103,20 @@ class KernelSearch:
         if is_trusted(misfit, self.of_no_blur) and misfit <= least + margin:
             return preferred
         return best
+
+    def likeliest_with_room(self, margin: float) -> np.ndarray:
+        """The likeliest kernel, after one more estimate from it if its frame may have cut it off.
+
+        What lies beyond the frame is fitted to by neither the estimates' last steps nor a
+        refinement, unless the kernel is moved.
+        """
+        kernel = self.likeliest(margin)
+        moved = make_room(kernel)
+        if moved is kernel:
+            return kernel
+        if self.spectrum:
+            self._estimate(WHOLE, (1.0, moved), by_extent=True, doubtful=self.doubtful)
+        return make_room(self.likeliest(margin))
 
     def look_for_kernel(self) -> None:
         """Estimate the kernel twice, and if neither is trusted, by the spectrum as well.

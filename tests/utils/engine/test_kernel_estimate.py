@@ -281,10 +281,11 @@ def test_a_kernel_that_ends_at_its_frame_is_given_room_if_there_is_some():
     kernel[0:3, 4:9] = hook(3, 5)
     moved = make_room(kernel)
     np.testing.assert_array_equal(moved, np.roll(kernel, 4, axis=0))
-    # Away from the frame, and where the other side has no room either, it stays.
-    whole = np.zeros((11, 13))
+    # Away from the frame, and where the other side has little room or none, it stays.
+    whole, nearly_whole = np.zeros((2, 11, 13))
     whole[:, 1:6] = hook(11, 5)
-    for other in (moved, np.roll(moved, -1, axis=1), whole):
+    nearly_whole[1:, 1:6] = hook(10, 5)
+    for other in (moved, np.roll(moved, -1, axis=1), whole, nearly_whole):
         assert make_room(other) is other
 
 

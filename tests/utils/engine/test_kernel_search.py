@@ -135,14 +135,20 @@ def test_of_two_estimates_the_likelier_is_taken_at_once(searched, image, misfits
     assert record["misfit"] == list(misfits)
 
 
-def test_the_kernel_taken_is_given_room_where_its_frame_may_have_cut_it_off(searched, image):
-    judge_as(searched, 0.08, 0.09)
+@pytest.mark.parametrize(("misfit", "taken"), [(0.07, "new"), (0.09, "moved")])
+def test_from_a_kernel_that_its_frame_may_have_cut_off_there_is_another_estimate(
+    searched, image, misfit, taken
+):
+    judge_as(searched, 0.08, 0.09, misfit)
     cut_off = np.zeros(SIZE)
     cut_off[0:9, 3:12] = hook(9, 9)
     searched.kernels[0] = cut_off
     searched.misfits[cut_off.tobytes()] = 0.08
-    found, _ = run(image)
-    np.testing.assert_array_equal(found.kernel, RIGHT)
+    found, record = run(image)
+    assert searched.asked[2:] == [((400, 1100), RIGHT.tobytes())]  # in the middle
+    assert searched.by_extent == [False, True, True] and searched.weights == [0, 0, 0]
+    assert record["misfit"] == [0.08, 0.09, min(misfit, 0.08)] and not searched.trials
+    np.testing.assert_array_equal(found.kernel, searched.kernels[2] if taken == "new" else RIGHT)
 
 
 def test_where_neither_does_the_spectrum_counts_in_the_next_estimate(searched, image):
@@ -289,6 +295,15 @@ def test_a_small_images_kernel_is_not_judged(searched, image):
     searched.kernels = [np.full(SIZE, 1 / 225)]
     found, record = run(image[:150, :160])
     assert len(searched.asked) == 1 and found.has_blur and "misfit" not in record
+
+
+def test_a_small_images_kernel_is_only_moved_if_its_frame_may_have_cut_it_off(searched, image):
+    cut_off = np.zeros(SIZE)
+    cut_off[0:9, 3:12] = hook(9, 9)
+    searched.kernels = [cut_off]
+    found, _ = run(image[:150, :160])
+    assert len(searched.asked) == 1
+    np.testing.assert_array_equal(found.kernel, RIGHT)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 101, 201, 301, 330, 500, 550, 10_000])

@@ -37,11 +37,9 @@ class EstimateKernel(Stage):
     counts as well. If that does not help, kernels are looked for by a beam search over the scales,
     in some windows of a large image too, and refined until one explains it. Each estimate also has
     kernels on its way, of which one counts if the last is not trusted or clearly behind; of what
-    the estimates give, the likeliest is taken. If it ends at its frame on one side only, it is
-    moved into the middle, so that the next stages can fit what was cut off. See
-    `utils.engine.estimate_kernel.estimate_kernel`, `utils.engine.beam.Beam`,
-    `utils.engine.likelihood.spectral_misfits`, `is_trusted` and
-    `utils.engine.kernel_fit.make_room`.
+    the estimates give, the likeliest is taken. If its frame may have cut it off, another begins
+    from that kernel in the frame's middle. See `utils.engine.estimate_kernel.estimate_kernel`,
+    `utils.engine.beam.Beam`, `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
     ----------
@@ -70,7 +68,6 @@ class EstimateKernel(Stage):
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         # SciPy takes a second to import, and --help needs none.
-        from utils.engine.kernel_fit import make_room
         from utils.engine.kernel_search import KernelSearch
         from utils.engine.noise import estimate_noise
 
@@ -80,12 +77,13 @@ class EstimateKernel(Stage):
         search.look_for_kernel()
         if not search.trusts_one:
             search.look_by_beam(self.windows)
+        kernel = search.likeliest_with_room(self.margin)
         if search.misfits:
             work.note(
                 misfit=[round(min(misfits), 3) for misfits in search.misfits],
                 of_no_blur=round(search.of_no_blur, 3),
             )
-        found = deconvolved(restoration, make_room(search.likeliest(self.margin)))
+        found = deconvolved(restoration, kernel)
         work.save(found)
         return found
 
