@@ -1,4 +1,4 @@
-"""The search for a kernel that explains an image: by some estimates, and a beam search."""
+"""The search for a kernel that explains an image: by estimates, by phases, by a beam search."""
 
 from operator import itemgetter
 from typing import Any
@@ -14,6 +14,7 @@ from utils.engine.estimate_kernel import (
 )
 from utils.engine.kernel_fit import CLIPPED, make_room
 from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
+from utils.engine.phase_search import LEAST_PIXELS, TRIES, find_by_phases
 from utils.engine.stage import Restoration, Work
 from utils.engine.windows import Place, part_of, windows_beside
 
@@ -23,8 +24,16 @@ WHOLE: Place = (slice(None), slice(None))
 BY_SPECTRUM = 2
 
 # One of several estimates may explain the spectrum by chance, one that is bent to it all the more.
-# To end the search, the second and the third may leave only this share of what any other may.
+# To end the search, the second and the third, and those by phases, may leave only this share of
+# what any other may.
 FURTHER = 0.75
+
+# How many rounds of phase retrieval there are, with how many kernels each.
+PHASE_ROUNDS = 2
+PHASE_KERNELS = 3
+
+# What phase retrieval takes for one kernel, as `estimate_kernel` counts its work.
+_PHASE_WORK = 60
 
 Judged = tuple[float, np.ndarray]  # a kernel and its misfit
 
@@ -57,8 +66,9 @@ class KernelSearch:
     def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
         self.size, self.work = restoration.kernel_size, work
-        state = work.state or {"estimates": [], "beams": [], "before": 0}
+        state = work.state or {"estimates": [], "by_phases": [], "beams": [], "before": 0}
         self.estimates: list[list[np.ndarray]] = list(state["estimates"])
+        self.by_phases: list[np.ndarray] = list(state["by_phases"])  # to refine
         self.beams: list[dict[str, Any] | None] = list(state["beams"])
         self.before = int(state["before"])  # the work on estimates that is done
         self.searched = 0  # that on the beam searches that are over
@@ -75,10 +85,9 @@ class KernelSearch:
         """Whether a kernel is trusted; true where none can be judged."""
         if not self.spectrum:
             return True
+        further = range(1, BY_SPECTRUM + 1 + len(self.by_phases))
         return any(
-            is_trusted(
-                min(misfits), self.of_no_blur * (FURTHER if 0 < number <= BY_SPECTRUM else 1)
-            )
+            is_trusted(min(misfits), self.of_no_blur * (FURTHER if number in further else 1))
             for number, misfits in enumerate(self.misfits)
         )
 
@@ -132,6 +141,47 @@ class KernelSearch:
         if len(self.estimates) == BY_SPECTRUM and not self.trusts_one:
             self._estimate(WHOLE, spectral_weight=SPECTRAL_WEIGHT, doubtful=self.doubtful)
 
+    def look_by_phases(self) -> None:
+        """Look for kernels by phase retrieval, and refine them until one is trusted.
+
+        A round begins with the likeliest kernels so far, and the kernels with the sparsest images
+        that come of it are refined.
+        """
+        if not self.spectrum or self.blurry.size < LEAST_PIXELS:
+            return
+        for number in range(PHASE_ROUNDS):
+            if len(self.by_phases) == number * PHASE_KERNELS:
+                self._retrieve_phases(number)
+            # As many of them are refined as there are estimates after the first ones.
+            refined = len(self.estimates) - (BY_SPECTRUM + 1)
+            for kernel in self.by_phases[refined : (number + 1) * PHASE_KERNELS]:
+                self._estimate(
+                    WHOLE, (1.0, kernel), by_extent=True, doubtful=self.doubtful, is_bent=True
+                )
+                if self.trusts_one:
+                    return
+
+    def _retrieve_phases(self, number: int) -> None:
+        """Make a round of phase retrieval, which is the same whenever it is made."""
+        assert self.spectrum is not None
+        judged = [
+            pair
+            for each in zip(self.misfits, self.estimates, strict=True)
+            for pair in zip(*each, strict=True)
+        ]
+        judged.sort(key=itemgetter(0))
+        likeliest = [kernel for _, kernel in judged[:PHASE_KERNELS]]
+        total = _PHASE_WORK * TRIES * PHASE_KERNELS
+
+        def tell(found: int) -> None:
+            detail = f"phases, trial {found} of {TRIES * PHASE_KERNELS}"
+            self._tell(_PHASE_WORK * found, total, detail)
+
+        generator = np.random.default_rng(number)
+        found = find_by_phases(self.blurry, self.spectrum, likeliest, generator, tell)
+        self.before += total
+        self.by_phases += found[:PHASE_KERNELS]
+
     def look_by_beam(self, windows: int) -> None:
         """Look for kernels by a beam search, and refine them until one is trusted.
 
@@ -147,7 +197,7 @@ class KernelSearch:
         left_out: list[np.ndarray | None] = [None]
         if self.doubtful is not None and self.doubtful.any():
             left_out.append(self.doubtful)
-        refined = BY_SPECTRUM + 1  # with the estimates before
+        refined = BY_SPECTRUM + 1 + len(self.by_phases)  # with the estimates before
         for number, doubtful in enumerate(left_out):
             if number == len(self.beams):
                 self.beams.append(None)
@@ -183,8 +233,13 @@ class KernelSearch:
         by_extent: bool = False,
         doubtful: np.ndarray | None = None,
         following: int = 0,
+        is_bent: bool = False,
     ) -> None:
-        """Make an estimate, and say how many more of the same work are certain to follow."""
+        """Make an estimate, and say how many more of the same work are certain to follow.
+
+        The kernel that it starts from and those on the way count as well, unless the start is bent
+        to the spectrum: then they explain that well, but are not better for it.
+        """
         attempt = f"start {len(self.estimates) + 1}, " if self.estimates else ""
         whole_work = 0
         candidates = [start[1]] if start else []
@@ -205,12 +260,17 @@ class KernelSearch:
             on_candidate=candidates.append,
         )
         self.before += whole_work
-        self.estimates.append([kernel, *candidates])
+        self.estimates.append([kernel] if is_bent else [kernel, *candidates])
         if self.spectrum:
             self.misfits.append(self._judge(self.estimates[-1]))
 
     def _tell(self, done: int, total: int, detail: str) -> None:
         """Report the work done of what is begun, after all that was done before."""
-        known = {"estimates": self.estimates, "beams": list(self.beams), "before": self.before}
+        known = {
+            "estimates": self.estimates,
+            "by_phases": self.by_phases,
+            "beams": list(self.beams),
+            "before": self.before,
+        }
         before = self.before + self.searched
         self.work.step(before + done, before + total, detail, lambda: known)

@@ -29,6 +29,8 @@ def searched(monkeypatch):
         def __init__(self):
             self.kernels = []  # to give, one after the other
             self.on_the_way = {}  # of some, by number
+            self.phases = []  # kernels by phase retrieval, a list a round; only given ones
+            self.phases_from = []  # the kernels that each round begins with
             self.best = [(0, np.roll(WRONG, 1)), (2, np.roll(WRONG, 2))]
             self.asked = []  # the place's shape, and the kernel to start from
             self.weights = []  # of the spectrum
@@ -54,6 +56,14 @@ def searched(monkeypatch):
         for kernel in search.on_the_way.get(len(search.asked) - 1, []):
             on_candidate(kernel)
         return search.kernels[len(search.asked) - 1]
+
+    def give_phases(blurry, spectrum, kernels, generator, on_try):
+        number = int(generator.random() != np.random.default_rng(0).random())
+        search.phases_from.append([kernel.tobytes() for kernel in kernels])
+        search.in_kernel = False
+        for tried in range(30):
+            on_try(tried + 1)
+        return search.phases[number]
 
     class GivenBeam:
         total = 250
@@ -94,6 +104,8 @@ def searched(monkeypatch):
             return search.misfits.get(kernel.tobytes(), 0.3)
 
     monkeypatch.setattr(kernel_search, "estimate_kernel", give_kernel)
+    monkeypatch.setattr(kernel_search, "find_by_phases", give_phases)
+    monkeypatch.setattr(kernel_search, "LEAST_PIXELS", 1e9)
     monkeypatch.setattr(kernel_search, "Beam", GivenBeam)
     monkeypatch.setattr(kernel_search, "Spectrum", Judge)
     # What the kernel makes of the image takes longer than all this.
@@ -105,7 +117,7 @@ def searched(monkeypatch):
 
 def judge_as(searched, *misfits):
     """Give kernels of these misfits."""
-    searched.kernels = [np.roll(RIGHT, divmod(n, 3), (0, 1)) for n in range(len(misfits))]
+    searched.kernels = [np.roll(RIGHT, (n // 5, n % 5 - 2), (0, 1)) for n in range(len(misfits))]
     for kernel, misfit in zip(searched.kernels, misfits, strict=True):
         searched.misfits[kernel.tobytes()] = misfit
 
@@ -147,7 +159,7 @@ def test_from_a_kernel_that_its_frame_may_have_cut_off_there_is_another_estimate
     found, record = run(image)
     assert searched.asked[2:] == [((400, 1100), RIGHT.tobytes())]  # in the middle
     assert searched.by_extent == [False, True, True] and searched.weights == [0, 0, 0]
-    assert record["misfit"] == [0.08, 0.09, min(misfit, 0.08)] and not searched.trials
+    assert record["misfit"] == [0.08, 0.09, misfit] and not searched.trials
     np.testing.assert_array_equal(found.kernel, searched.kernels[2] if taken == "new" else RIGHT)
 
 
@@ -172,6 +184,72 @@ def test_where_that_does_not_help_the_kernels_of_a_beam_search_are_refined(searc
     np.testing.assert_array_equal(found.kernel, searched.kernels[-1])
     assert searched.weights == [0, 0, SPECTRAL_WEIGHT, 0, 0]
     assert record["misfit"] == [0.2] * 4 + [0.05] and record["of_no_blur"] == 0.3
+
+
+@pytest.fixture
+def phases(monkeypatch, searched):
+    """Have phase retrieval give kernels too, four in each of two rounds."""
+    monkeypatch.setattr(kernel_search, "LEAST_PIXELS", 400 * 1100)
+    searched.phases = [[np.roll(WRONG, 15 * n + r) for n in range(4)] for r in (1, 2)]
+    return searched
+
+
+def test_before_a_beam_search_kernels_by_phase_retrieval_are_refined(phases, image):
+    judge_as(phases, 0.2, 0.18, 0.19, 0.2, 0.05)
+    found, record = run(image)
+    likeliest = [phases.kernels[number].tobytes() for number in (1, 2, 0)]
+    assert phases.phases_from == [likeliest] and not phases.trials
+    assert [start for _, start in phases.asked[3:]] == [
+        kernel.tobytes() for kernel in phases.phases[0][:2]
+    ]
+    assert phases.by_extent == [False, True, False, True, True]
+    assert record["misfit"] == [0.2, 0.18, 0.19, 0.2, 0.05]
+    np.testing.assert_array_equal(found.kernel, phases.kernels[4])
+
+
+def test_a_kernel_by_phases_must_explain_more_and_does_not_count_unrefined(phases, image):
+    judge_as(phases, 0.2, 0.2, 0.2, 0.091, 0.089)  # of 0.3
+    for kernel in phases.phases[0]:
+        phases.misfits[kernel.tobytes()] = 0.01
+    _, record = run(image)
+    assert record["misfit"] == [0.2, 0.2, 0.2, 0.091, 0.089]
+
+
+def test_a_second_round_begins_with_what_the_first_has_found_and_then_there_is_a_beam_search(
+    phases, image
+):
+    judge_as(phases, 0.2, 0.2, 0.2, 0.15, 0.21, 0.17, *[0.19] * 3, 0.05)
+    found, record = run(image)
+    assert phases.phases_from[1] == [phases.kernels[number].tobytes() for number in (3, 5, 0)]
+    starts = [start for _, start in phases.asked[6:]]
+    assert starts[:3] == [kernel.tobytes() for kernel in phases.phases[1][:3]]
+    assert starts[3] == phases.best[0][1].tobytes() and len(phases.trials) == 25
+    assert len(record["misfit"]) == 10
+    np.testing.assert_array_equal(found.kernel, phases.kernels[-1])
+
+
+@pytest.mark.parametrize("steps", [305, 331, 332, 440, 550, 640, 700, 850])
+def test_phase_retrieval_goes_on_where_it_was(phases, image, steps):
+    judge_as(phases, *[0.25] * 11)
+    task = Task((EstimateKernel(),), Restoration(image, SIZE))
+    told = []
+    whole, _ = run(image, on_step=lambda *step: told.append(step))
+    assert (len(phases.asked), len(phases.phases_from)) == (11, 2)
+    assert told == sorted(told, key=lambda step: step[0])
+    kernels, rounds = phases.kernels, phases.phases_from
+    phases.asked.clear()
+    phases.phases_from = []
+    checkpoint = checkpoint_in(task, "kernel estimate", steps)
+    done = len(phases.asked) - phases.in_kernel
+    phases.kernels = kernels[done:]
+    phases.phases_from = []
+    phases.asked.clear()
+    told_again = []
+    resumed, _ = run(image, checkpoint=checkpoint, on_step=lambda *step: told_again.append(step))
+    assert len(phases.asked) == 11 - done
+    assert phases.phases_from == rounds[len(rounds) - len(phases.phases_from) :]
+    assert told_again[-1] == told[-1]
+    np.testing.assert_array_equal(resumed.kernel, whole.kernel)
 
 
 def test_what_is_doubtful_is_not_left_out_of_the_first_beam_search(searched, image):

@@ -34,12 +34,14 @@ class EstimateKernel(Stage):
 
     That is done twice, with the kernel's centre of mass or its extent's middle in the frame's. If
     neither kernel explains the image's power spectrum, there is a third estimate for which this
-    counts as well. If that does not help, kernels are looked for by a beam search over the scales,
-    in some windows of a large image too, and refined until one explains it. Each estimate also has
+    counts as well. If that does not help, kernels are looked for by phase retrieval, if the image
+    is large, and then by a beam search over the scales, in some windows too; they are refined until
+    one explains the spectrum. Each estimate also has
     kernels on its way, of which one counts if the last is not trusted or clearly behind; of what
     the estimates give, the likeliest is taken. If its frame may have cut it off, another begins
     from that kernel in the frame's middle. See `utils.engine.estimate_kernel.estimate_kernel`,
-    `utils.engine.beam.Beam`, `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
+    `utils.engine.phase_search.find_by_phases`, `utils.engine.beam.Beam`,
+    `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
     ----------
@@ -75,6 +77,8 @@ class EstimateKernel(Stage):
         work.note(noise=round(noise, 5))
         search = KernelSearch(restoration, noise, work)
         search.look_for_kernel()
+        if not search.trusts_one:
+            search.look_by_phases()
         if not search.trusts_one:
             search.look_by_beam(self.windows)
         kernel = search.likeliest_with_room(self.margin)
