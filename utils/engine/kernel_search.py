@@ -14,7 +14,7 @@ from utils.engine.estimate_kernel import (
 )
 from utils.engine.kernel_fit import CLIPPED, make_room
 from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
-from utils.engine.phase_search import LEAST_PIXELS, TRIES, find_by_phases
+from utils.engine.phase_search import LEAST_PIXELS, TRIES, find_by_phases, is_proven
 from utils.engine.stage import Restoration, Work
 from utils.engine.windows import Place, part_of, windows_beside
 
@@ -73,6 +73,7 @@ class KernelSearch:
         self.before = int(state["before"])  # the work on estimates that is done
         self.searched = 0  # that on the beam searches that are over
         self.misfits: list[list[float]] = []
+        self.proven: dict[int, bool] = {}  # whether the likeliest kernel of an estimate is
         self.of_no_blur = 0.0
         self.spectrum: Spectrum | None = None
         if can_judge(self.blurry.shape, self.size):
@@ -88,8 +89,17 @@ class KernelSearch:
         further = range(1, BY_SPECTRUM + 1 + len(self.by_phases))
         return any(
             is_trusted(min(misfits), self.of_no_blur * (FURTHER if number in further else 1))
+            or self._proves_one(number)
             for number, misfits in enumerate(self.misfits)
         )
+
+    def _proves_one(self, number: int) -> bool:
+        """Whether the likeliest kernel of an estimate is trusted for its phases."""
+        if number not in self.proven:
+            found = zip(self.misfits[number], self.estimates[number], strict=True)
+            misfit, kernel = min(found, key=itemgetter(0))
+            self.proven[number] = is_proven(self.blurry, kernel, misfit, self.of_no_blur)
+        return self.proven[number]
 
     def likeliest(self, margin: float) -> np.ndarray:
         """The kernel with the least misfit.

@@ -29,6 +29,8 @@ def searched(monkeypatch):
         def __init__(self):
             self.kernels = []  # to give, one after the other
             self.on_the_way = {}  # of some, by number
+            self.proven = []  # the kernels that are, and those that were asked for
+            self.to_prove = []
             self.phases = []  # kernels by phase retrieval, a list a round; only given ones
             self.phases_from = []  # the kernels that each round begins with
             self.best = [(0, np.roll(WRONG, 1)), (2, np.roll(WRONG, 2))]
@@ -64,6 +66,10 @@ def searched(monkeypatch):
         for tried in range(30):
             on_try(tried + 1)
         return search.phases[number]
+
+    def prove(blurry, kernel, misfit, of_no_blur):
+        search.to_prove.append(kernel.tobytes())
+        return kernel.tobytes() in search.proven
 
     class GivenBeam:
         total = 250
@@ -105,6 +111,7 @@ def searched(monkeypatch):
 
     monkeypatch.setattr(kernel_search, "estimate_kernel", give_kernel)
     monkeypatch.setattr(kernel_search, "find_by_phases", give_phases)
+    monkeypatch.setattr(kernel_search, "is_proven", prove)
     monkeypatch.setattr(kernel_search, "LEAST_PIXELS", 1e9)
     monkeypatch.setattr(kernel_search, "Beam", GivenBeam)
     monkeypatch.setattr(kernel_search, "Spectrum", Judge)
@@ -213,6 +220,15 @@ def test_a_kernel_by_phases_must_explain_more_and_does_not_count_unrefined(phase
         phases.misfits[kernel.tobytes()] = 0.01
     _, record = run(image)
     assert record["misfit"] == [0.2, 0.2, 0.2, 0.091, 0.089]
+
+
+@pytest.mark.parametrize(("number", "asked"), [(0, 2), (1, 2), (2, 3)])
+def test_a_kernel_that_is_trusted_for_its_phases_ends_the_search(searched, image, number, asked):
+    judge_as(searched, 0.2, 0.21, 0.2, 0.2, 0.05)
+    searched.proven = [searched.kernels[number].tobytes()]
+    _, record = run(image)
+    assert len(record["misfit"]) == asked and not searched.trials
+    assert len(set(searched.to_prove)) == len(searched.to_prove)  # each but once
 
 
 def test_a_second_round_begins_with_what_the_first_has_found_and_then_there_is_a_beam_search(

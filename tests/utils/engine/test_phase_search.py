@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 
 from tests.pictures import blurred, hook
+from utils.engine import phase_search
 from utils.engine.deconvolution import WEIGHT
 from utils.engine.kernel_size import similarity
 from utils.engine.likelihood import Spectrum
-from utils.engine.phase_search import TRIES, density, find_by_phases, retrieve_phases
+from utils.engine.phase_search import (
+    TRIES,
+    density,
+    find_by_phases,
+    is_proven,
+    mirror_ratio,
+    retrieve_phases,
+)
 
 KERNEL = np.pad(hook(9, 9), 3)
 
@@ -45,6 +53,25 @@ def test_of_a_kernel_and_its_mirror_image_the_right_one_has_the_sparser_image(bl
     right, mirrored = (density(window, each, WEIGHT) for each in (KERNEL, KERNEL[::-1, ::-1]))
     assert right < 0.97 * mirrored
     assert 0 < right < mirrored < 1
+    ratio = mirror_ratio(blurry, KERNEL)
+    assert ratio > 1.03
+    assert mirror_ratio(blurry, KERNEL[::-1, ::-1]) == pytest.approx(1 / ratio, rel=1e-4)
+    symmetric = np.full((1, 15), 1 / 15)
+    assert mirror_ratio(blurry, symmetric) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("misfit", "ratio", "size", "proven"),
+    [
+        (0.1, 1.1, (256, 512), True),
+        (0.1001, 1.5, (256, 512), False),
+        (0.1, 1.0999, (256, 512), False),
+        (0.1, 1.5, (256, 511), False),
+    ],
+)
+def test_what_is_proven(monkeypatch, misfit, ratio, size, proven):
+    monkeypatch.setattr(phase_search, "mirror_ratio", lambda blurry, kernel: ratio)
+    assert is_proven(np.zeros(size), KERNEL, misfit, 0.2) == proven
 
 
 def test_a_kernel_like_the_right_one_is_found_from_a_wrong_one(blurry):

@@ -97,7 +97,8 @@ class CheckKernel(Stage):
     """Leave the image as it is if the kernel explains its spectrum hardly better than no blur.
 
     That is so only if the kernel is not trusted (see `utils.engine.likelihood.is_trusted`); what it
-    gives is then written beside. Of one that is not trusted, or hardly likelier, a doubt is noted.
+    gives is then written beside. Of one that is hardly likelier, or not trusted even for its phases
+    (see `utils.engine.phase_search.is_proven`), a doubt is noted.
 
     Parameters
     ----------
@@ -113,6 +114,7 @@ class CheckKernel(Stage):
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         from utils.engine.likelihood import NO_BLUR, is_trusted
+        from utils.engine.phase_search import is_proven
 
         assert restoration.kernel is not None and restoration.sharp is not None
         blurry, kernel = restoration.blurry, restoration.kernel
@@ -133,7 +135,7 @@ class CheckKernel(Stage):
                 )
             if misfit > of_no_blur - self.doubt:
                 work.note(doubt=HARDLY_LIKELIER)
-            elif not trusted:
+            elif not trusted and not is_proven(blurry, kernel, misfit, of_no_blur):
                 work.note(doubt=UNTRUSTED)
         if kernel.max() == 1:
             work.note(doubt=COLLAPSED)
