@@ -12,7 +12,7 @@ from utils.engine.estimate_kernel import (
     estimate_kernel,
     window_for,
 )
-from utils.engine.kernel_fit import CLIPPED, make_room
+from utils.engine.kernel_fit import CLIPPED, centre, make_room
 from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
 from utils.engine.phase_search import LEAST_PIXELS, TRIES, find_by_phases, is_proven
 from utils.engine.stage import Restoration, Work
@@ -27,6 +27,9 @@ BY_SPECTRUM = 2
 # To end the search, the second and the third, and those by phases, may leave only this share of
 # what any other may.
 FURTHER = 0.75
+
+# Images of so many pixels have few edges, and want them gone over again.
+SMALL = 100_000
 
 # How many rounds of phase retrieval there are, with how many kernels each.
 PHASE_ROUNDS = 2
@@ -123,18 +126,17 @@ class KernelSearch:
             return preferred
         return best
 
-    def likeliest_with_room(self, margin: float) -> np.ndarray:
-        """The likeliest kernel, after one more estimate from it if its frame may have cut it off.
+    def settle(self, margin: float) -> np.ndarray:
+        """Make one more estimate from the likeliest kernel where that helps; take the likeliest.
 
-        What lies beyond the frame is fitted to by neither the estimates' last steps nor a
-        refinement, unless the kernel is moved.
+        If the frame may have cut that kernel off, it is moved first: what lies beyond the frame is
+        fitted to by neither the estimates' last steps nor a refinement.
         """
         kernel = self.likeliest(margin)
         moved = make_room(kernel)
-        if moved is kernel:
-            return kernel
-        if self.spectrum:
-            self._estimate(WHOLE, (1.0, moved), by_extent=True, doubtful=self.doubtful)
+        if self.spectrum and (moved is not kernel or self.blurry.size <= SMALL):
+            stays_by_mass = moved is kernel and np.allclose(centre(kernel), kernel)
+            self._estimate(WHOLE, (1.0, moved), by_extent=not stays_by_mass, doubtful=self.doubtful)
         return make_room(self.likeliest(margin))
 
     def look_for_kernel(self) -> None:

@@ -385,6 +385,23 @@ def test_an_image_of_one_brightness_is_refused(brightness):
         restore(Task((EstimateKernel(),), Restoration(image, SIZE)), device="cpu")
 
 
+@pytest.mark.parametrize(("misfit", "taken"), [(0.07, 2), (0.09, 1)])
+@pytest.mark.parametrize(("shift", "by_extent"), [(0, False), (2, True)])
+def test_a_small_image_gets_one_more_estimate_from_the_likeliest_kernel(
+    searched, image, misfit, taken, shift, by_extent
+):
+    judge_as(searched, 0.1, 0.08, misfit)
+    symmetric = np.zeros(SIZE)
+    symmetric[7, 5:10] = 0.2
+    searched.kernels[1] = np.roll(symmetric, shift, axis=1)
+    searched.misfits[searched.kernels[1].tobytes()] = 0.08
+    found, record = run(image[:250, :400])
+    assert searched.asked[2:] == [((250, 400), searched.kernels[1].tobytes())]
+    assert searched.by_extent == [False, True, by_extent]
+    assert record["misfit"] == [0.1, 0.08, min(misfit, 0.08)]
+    np.testing.assert_array_equal(found.kernel, searched.kernels[taken])
+
+
 def test_a_small_images_kernel_is_not_judged(searched, image):
     searched.kernels = [np.full(SIZE, 1 / 225)]
     found, record = run(image[:150, :160])

@@ -36,11 +36,11 @@ class EstimateKernel(Stage):
     neither kernel explains the image's power spectrum, there is a third estimate for which this
     counts as well. If that does not help, kernels are looked for by phase retrieval, if the image
     is large, and then by a beam search over the scales, in some windows too; they are refined until
-    one explains the spectrum. Each estimate also has
-    kernels on its way, of which one counts if the last is not trusted or clearly behind; of what
-    the estimates give, the likeliest is taken. If its frame may have cut it off, another begins
-    from that kernel in the frame's middle. See `utils.engine.estimate_kernel.estimate_kernel`,
-    `utils.engine.phase_search.find_by_phases`, `utils.engine.beam.Beam`,
+    one is trusted. Each estimate also has kernels on its way, of which one counts if the last is
+    not trusted or clearly behind; of what the estimates give, the likeliest is taken. Of a small
+    image there is one more estimate from that kernel, of a large one if the frame may have cut it
+    off. See `utils.engine.estimate_kernel.estimate_kernel`,
+    `utils.engine.phase_search.find_by_phases` and `is_proven`, `utils.engine.beam.Beam`,
     `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
     Parameters
@@ -81,7 +81,7 @@ class EstimateKernel(Stage):
             search.look_by_phases()
         if not search.trusts_one:
             search.look_by_beam(self.windows)
-        kernel = search.likeliest_with_room(self.margin)
+        kernel = search.settle(self.margin)
         if search.misfits:
             work.note(
                 misfit=[round(min(misfits), 3) for misfits in search.misfits],
