@@ -133,8 +133,10 @@ class KernelSearch:
         fitted to by neither the estimates' last steps nor a refinement.
         """
         kernel = self.likeliest(margin)
+        if not self.spectrum:
+            return kernel
         moved = make_room(kernel)
-        if self.spectrum and (moved is not kernel or self.blurry.size <= SMALL):
+        if moved is not kernel or self.blurry.size <= SMALL:
             stays_by_mass = moved is kernel and np.allclose(centre(kernel), kernel)
             self._estimate(WHOLE, (1.0, moved), by_extent=not stays_by_mass, doubtful=self.doubtful)
         return make_room(self.likeliest(margin))

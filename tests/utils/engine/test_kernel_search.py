@@ -408,15 +408,6 @@ def test_a_small_images_kernel_is_not_judged(searched, image):
     assert len(searched.asked) == 1 and found.has_blur and "misfit" not in record
 
 
-def test_a_small_images_kernel_is_only_moved_if_its_frame_may_have_cut_it_off(searched, image):
-    cut_off = np.zeros(SIZE)
-    cut_off[0:9, 3:12] = hook(9, 9)
-    searched.kernels = [cut_off]
-    found, _ = run(image[:150, :160])
-    assert len(searched.asked) == 1
-    np.testing.assert_array_equal(found.kernel, RIGHT)
-
-
 @pytest.mark.parametrize("steps", [1, 3, 101, 201, 301, 330, 500, 550, 10_000])
 def test_nothing_is_estimated_again_after_an_interruption(searched, image, steps):
     judge_as(searched, *[0.3] * 5)
