@@ -70,6 +70,10 @@ class KernelSearch:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
         self.size, self.work = restoration.kernel_size, work
         state = work.state or {"estimates": [], "by_phases": [], "beams": [], "before": 0}
+        if "by_phases" not in state:
+            from utils.engine.checkpoint import CheckpointError  # PyTorch takes seconds
+
+            raise CheckpointError("of another version of this program")
         self.estimates: list[list[np.ndarray]] = list(state["estimates"])
         self.by_phases: list[np.ndarray] = list(state["by_phases"])  # to refine
         self.beams: list[dict[str, Any] | None] = list(state["beams"])

@@ -8,6 +8,7 @@ import pytest
 from tests.pictures import hook
 from tests.runs import checkpoint_in
 from utils.engine import kernel_search
+from utils.engine.checkpoint import CheckpointError, pack_checkpoint, unpack_checkpoint
 from utils.engine.estimate_kernel import SPECTRAL_WEIGHT
 from utils.engine.likelihood import Spectrum
 from utils.engine.restore import Task, restore
@@ -434,3 +435,12 @@ def test_nothing_is_estimated_again_after_an_interruption(searched, image, steps
     assert told_again[-1] == told[-1]
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
+
+
+def test_a_checkpoint_from_before_phase_retrieval_is_refused(searched, image):
+    judge_as(searched, 0.08, 0.09)
+    task = Task((EstimateKernel(),), Restoration(image, SIZE))
+    checkpoint = unpack_checkpoint(checkpoint_in(task, "kernel estimate", 101))
+    older = {name: value for name, value in checkpoint.state.items() if name != "by_phases"}
+    with pytest.raises(CheckpointError, match="another version"):
+        run(image, checkpoint=pack_checkpoint(replace(checkpoint, state=older)))
