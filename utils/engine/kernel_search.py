@@ -101,7 +101,12 @@ class KernelSearch:
         )
 
     def _proves_one(self, number: int) -> bool:
-        """Whether the likeliest kernel of an estimate is trusted for its phases."""
+        """Whether the likeliest kernel of an estimate is trusted for its phases.
+
+        Not one of those bent to the spectrum: they leave little of it in any case.
+        """
+        if BY_SPECTRUM <= number <= BY_SPECTRUM + len(self.by_phases):
+            return False
         if number not in self.proven:
             found = zip(self.misfits[number], self.estimates[number], strict=True)
             misfit, kernel = min(found, key=itemgetter(0))
