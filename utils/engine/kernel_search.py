@@ -24,9 +24,10 @@ WHOLE: Place = (slice(None), slice(None))
 BY_SPECTRUM = 2
 
 # One of several estimates may explain the spectrum by chance, one that is bent to it all the more.
-# To end the search, the second and the third, and those by phases, may leave only this share of
-# what any other may.
+# To end the search, the second and the third may leave only this share of what any other may, and
+# those by phases, bent even more, only that.
 FURTHER = 0.75
+BY_PHASES = 0.5
 
 # Images of so many pixels have few edges, and want them gone over again.
 SMALL = 100_000
@@ -93,12 +94,17 @@ class KernelSearch:
         """Whether a kernel is trusted; true where none can be judged."""
         if not self.spectrum:
             return True
-        further = range(1, BY_SPECTRUM + 1 + len(self.by_phases))
         return any(
-            is_trusted(min(misfits), self.of_no_blur * (FURTHER if number in further else 1))
+            is_trusted(min(misfits), self.of_no_blur * self._share(number))
             or self._proves_one(number)
             for number, misfits in enumerate(self.misfits)
         )
+
+    def _share(self, number: int) -> float:
+        """The share that an estimate may leave of what the first may, to end the search."""
+        if BY_SPECTRUM < number <= BY_SPECTRUM + len(self.by_phases):
+            return BY_PHASES
+        return FURTHER if 0 < number <= BY_SPECTRUM else 1.0
 
     def _proves_one(self, number: int) -> bool:
         """Whether the likeliest kernel of an estimate is trusted for its phases.
