@@ -43,9 +43,7 @@ POLISH_ROUNDS = 4
 POLISH_STRONGEST = 0.3
 POLISH_WEIGHT = 8000.0
 
-# Where the spectrum counts, it does so by this much, in a few steps a round. Much more makes the
-# kernel fit what is chance in one image's spectrum, which tells too little at coarse scales.
-SPECTRAL_WEIGHT = 1 / 15
+# Where the spectrum counts, in a few steps a round. What it tells too little of is coarse scales.
 SPECTRAL_STEPS = 15
 SMALLEST_SPECTRUM = 100
 
@@ -120,8 +118,9 @@ def estimate_kernel(
     start : (float, (h, w) array), optional
         A scale and the kernel there, sum 1, to go on from; at scale 1 it is only refined.
     spectral_weight : float
-        How much it counts in the rounds of the two steps that the kernel explains the image's power
-        spectrum (see `utils.engine.likelihood.Spectrum.improve`).
+        How much it counts in the rounds at smaller scales that the kernel explains the image's
+        power spectrum (see `utils.engine.likelihood.Spectrum.improve`). Those at full size and the
+        refinement go without, so that the spectrum may judge what they make of it.
     by_extent : bool
         Whether to keep the middle of the kernel's extent in the frame's middle, not its centre of
         mass (see `utils.engine.kernel_fit.centre`).
@@ -133,7 +132,7 @@ def estimate_kernel(
     on_candidate : callable, optional
         Called with the (kh, kw) kernels on the way, of sum 1 and enlarged where they are of a
         smaller scale. Of a noisy image one of them is often better than the last. Where the
-        spectrum counts, by which such kernels may be chosen, those bent to it are left out.
+        spectrum counts, by which such kernels may be chosen, those of smaller scales are left out.
 
     Returns
     -------
@@ -177,7 +176,7 @@ def estimate_kernel(
             on_candidate(centre(enlarged, by_extent=by_extent))
 
     def offer_large(scale: float, kernel: np.ndarray) -> None:
-        if scale > CANDIDATE_SCALE - 1e-9 and not spectral_weight:
+        if scale == 1 or (scale > CANDIDATE_SCALE - 1e-9 and not spectral_weight):
             offer(kernel, scale)
 
     at = at_scales(blurry, doubtful)
@@ -265,7 +264,8 @@ def coarse_to_fine(
         is_first = start is None and scale == previous_scale
         previous_scale = scale
         spectrum = None
-        if spectral_weight and spectrum_counts((image := at(scale)[0]).shape, size):
+        image, _ = at(scale)
+        if spectral_weight and scale < 1 and spectrum_counts(image.shape, size):
             spectrum = Spectrum(image, estimate_noise(image))
         for weight in weights_at(scale, rounds, selection, is_first=is_first):
             edges = edges_under(observation, kernel, weight, selection.strongest)
@@ -393,7 +393,7 @@ def time_of_rounds(
             min(scale * side, WINDOW + extent) + extent for side, extent in sides
         )
         reduced = round(image_size[0] * scale), round(image_size[1] * scale)
-        if spectral and spectrum_counts(reduced, size):
+        if spectral and scale < 1 and spectrum_counts(reduced, size):
             number += SPECTRAL_PIXELS * (min(SEGMENT, *reduced) / SEGMENT) ** 2
         return number
 

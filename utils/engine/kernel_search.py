@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 
 from utils.engine.beam import Beam
-from utils.engine.estimate_kernel import (
-    SPECTRAL_WEIGHT,
-    Start,
-    estimate_kernel,
-    window_for,
-)
+from utils.engine.estimate_kernel import Start, estimate_kernel, window_for
 from utils.engine.kernel_fit import CLIPPED, centre, make_room
 from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
 from utils.engine.phase_search import LEAST_PIXELS, TRIES, find_by_phases, is_proven
@@ -20,12 +15,13 @@ from utils.engine.windows import Place, part_of, windows_beside
 
 WHOLE: Place = (slice(None), slice(None))
 
-# The estimate that is bent to the spectrum.
-BY_SPECTRUM = 2
+# The first estimates: the weight of the spectrum at smaller scales, and whether they are by extent.
+# So much weight makes a kernel fit what is chance there, too, which the rounds at full size mend.
+FIRST = ((0.0, False), (0.0, True), (4.0, False), (4.0, True), (0.5, True))
 
-# One of several estimates may explain the spectrum by chance, one that is bent to it all the more.
-# To end the search, the second and the third may leave only this share of what any other may, and
-# those by phases, bent even more, only that.
+# One of several estimates may explain the spectrum by chance. To end the search, the first ones
+# but the very first may leave only this share of what any other may, and those by phases, which are
+# bent to the spectrum at full size, only that.
 FURTHER = 0.75
 BY_PHASES = 0.5
 
@@ -70,8 +66,14 @@ class KernelSearch:
     def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
         self.size, self.work = restoration.kernel_size, work
-        state = work.state or {"estimates": [], "by_phases": [], "beams": [], "before": 0}
-        if "by_phases" not in state:
+        state = work.state or {
+            "first": FIRST,
+            "estimates": [],
+            "by_phases": [],
+            "beams": [],
+            "before": 0,
+        }
+        if state.get("first") != FIRST:
             from utils.engine.checkpoint import CheckpointError  # PyTorch takes seconds
 
             raise CheckpointError("of another version of this program")
@@ -100,18 +102,21 @@ class KernelSearch:
             for number, misfits in enumerate(self.misfits)
         )
 
+    def _is_by_phases(self, number: int) -> bool:
+        return len(FIRST) <= number < len(FIRST) + len(self.by_phases)
+
     def _share(self, number: int) -> float:
         """The share that an estimate may leave of what the first may, to end the search."""
-        if BY_SPECTRUM < number <= BY_SPECTRUM + len(self.by_phases):
+        if self._is_by_phases(number):
             return BY_PHASES
-        return FURTHER if 0 < number <= BY_SPECTRUM else 1.0
+        return FURTHER if 0 < number < len(FIRST) else 1.0
 
     def _proves_one(self, number: int) -> bool:
         """Whether the likeliest kernel of an estimate is trusted for its phases.
 
-        Not one of those bent to the spectrum: they leave little of it in any case.
+        Not one by phases: bent to the spectrum, they leave little of it in any case.
         """
-        if BY_SPECTRUM <= number <= BY_SPECTRUM + len(self.by_phases):
+        if self._is_by_phases(number):
             return False
         if number not in self.proven:
             found = zip(self.misfits[number], self.estimates[number], strict=True)
@@ -163,12 +168,18 @@ class KernelSearch:
         extent's. Each has kernels of its own that it loses the way to, so both are made even if the
         first is trusted, and the likelier one counts.
         """
-        if not self.estimates:
-            self._estimate(WHOLE, doubtful=self.doubtful, following=1 if self.spectrum else 0)
-        if len(self.estimates) == 1 and self.spectrum:
-            self._estimate(WHOLE, by_extent=True, doubtful=self.doubtful)
-        if len(self.estimates) == BY_SPECTRUM and not self.trusts_one:
-            self._estimate(WHOLE, spectral_weight=SPECTRAL_WEIGHT, doubtful=self.doubtful)
+        sure = 2 if self.spectrum else 1
+        for number in range(len(self.estimates), len(FIRST)):
+            if number >= sure and self.trusts_one:
+                return
+            weight, by_extent = FIRST[number]
+            self._estimate(
+                WHOLE,
+                spectral_weight=weight,
+                by_extent=by_extent,
+                doubtful=self.doubtful,
+                following=max(sure - 1 - number, 0),
+            )
 
     def look_by_phases(self) -> None:
         """Look for kernels by phase retrieval, and refine them until one is trusted.
@@ -182,7 +193,7 @@ class KernelSearch:
             if len(self.by_phases) == number * PHASE_KERNELS:
                 self._retrieve_phases(number)
             # As many of them are refined as there are estimates after the first ones.
-            refined = len(self.estimates) - (BY_SPECTRUM + 1)
+            refined = len(self.estimates) - len(FIRST)
             for kernel in self.by_phases[refined : (number + 1) * PHASE_KERNELS]:
                 self._estimate(
                     WHOLE, (1.0, kernel), by_extent=True, doubtful=self.doubtful, is_bent=True
@@ -226,7 +237,7 @@ class KernelSearch:
         left_out: list[np.ndarray | None] = [None]
         if self.doubtful is not None and self.doubtful.any():
             left_out.append(self.doubtful)
-        refined = BY_SPECTRUM + 1 + len(self.by_phases)  # with the estimates before
+        refined = len(FIRST) + len(self.by_phases)  # with the estimates before
         for number, doubtful in enumerate(left_out):
             if number == len(self.beams):
                 self.beams.append(None)
@@ -296,6 +307,7 @@ class KernelSearch:
     def _tell(self, done: int, total: int, detail: str) -> None:
         """Report the work done of what is begun, after all that was done before."""
         known = {
+            "first": FIRST,
             "estimates": self.estimates,
             "by_phases": self.by_phases,
             "beams": list(self.beams),

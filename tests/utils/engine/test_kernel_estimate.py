@@ -6,6 +6,7 @@ from scipy.signal import correlate
 
 from statistic.metrics import comp_upto_shift, psnr
 from tests.pictures import blurred, hook, picture, sharp_scene
+from utils.engine import estimate_kernel as estimation
 from utils.engine.collaborative import denoise
 from utils.engine.conjugate_gradients import solve
 from utils.engine.deconvolution import deconvolve
@@ -32,6 +33,7 @@ from utils.engine.kernel_fit import (
     prune,
     spectrum_of,
 )
+from utils.engine.likelihood import Spectrum
 from utils.engine.noise import estimate_noise
 from utils.engine.refine import STRONGEST, restore_by_levels
 from utils.images.kernels import crop_to_blurry, pad_to_sharp
@@ -135,12 +137,22 @@ def test_kernels_on_the_way_are_offered_at_full_size(scene, estimate):
     assert likeness == sorted(likeness) and 0.4 < likeness[0] < likeness[-1] < 1
 
 
-def test_the_spectrum_counts_where_it_tells_enough_and_more_work_is_told(scene):
+def test_the_spectrum_counts_at_smaller_scales_where_it_tells_enough(monkeypatch):
+    kernel = hook(9, 7)
+    blurry, _ = blurred(kernel, 150, 160)
+    counted: list[tuple[int, ...]] = []
+
+    class Recorded(Spectrum):
+        def improve(self, kernel, weight, steps):
+            counted.append(kernel.shape)
+            return super().improve(kernel, weight, steps)
+
+    monkeypatch.setattr(estimation, "Spectrum", Recorded)
     totals: dict[float, int] = {}
     offered: list[np.ndarray] = []
     kernels = [
         estimate_kernel(
-            scene[0],
+            blurry,
             (11, 13),
             spectral_weight=weight,
             on_step=lambda done, total, detail, weight=weight: totals.update({weight: total}),
@@ -148,8 +160,10 @@ def test_the_spectrum_counts_where_it_tells_enough_and_more_work_is_told(scene):
         )
         for weight in (0.0, 0.1)
     ]
+    assert counted == [(9, 9)] * ROUNDS  # of 106 x 113 pixels; the scale before has too few
     assert totals[0.1] > totals[0.0]
-    assert len(offered) == 1  # the refined one, which is not bent to the spectrum any more
+    # At full size before and after the refinement, where the kernel is not bent to the spectrum.
+    assert len(offered) == 2
     assert similarity(*kernels) > 0.7 and not np.array_equal(*kernels)
     for image_size, kernel_size, counts in [
         ((100, 100), (49, 9), True),

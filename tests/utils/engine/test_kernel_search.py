@@ -9,7 +9,6 @@ from tests.pictures import hook
 from tests.runs import checkpoint_in
 from utils.engine import kernel_search
 from utils.engine.checkpoint import CheckpointError, pack_checkpoint, unpack_checkpoint
-from utils.engine.estimate_kernel import SPECTRAL_WEIGHT
 from utils.engine.likelihood import Spectrum
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration
@@ -171,27 +170,29 @@ def test_from_a_kernel_that_its_frame_may_have_cut_off_there_is_another_estimate
     np.testing.assert_array_equal(found.kernel, searched.kernels[2] if taken == "new" else RIGHT)
 
 
-def test_where_neither_does_the_spectrum_counts_in_the_next_estimate(searched, image):
-    judge_as(searched, 0.2, 0.25, 0.05)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_where_neither_is_trusted_the_spectrum_counts_until_one_is(searched, image, number):
+    misfits = [*[0.2, 0.25, 0.19, 0.21][: 1 + number], 0.05]
+    judge_as(searched, *misfits)
     found, record = run(image)
-    assert searched.asked == [((400, 1100), None)] * 3 and not searched.trials
-    assert searched.weights == [0, 0, SPECTRAL_WEIGHT]
-    assert searched.by_extent == [False, True, False]
-    np.testing.assert_array_equal(found.kernel, searched.kernels[2])
-    assert record["misfit"] == [0.2, 0.25, 0.05]
+    assert searched.asked == [((400, 1100), None)] * (2 + number) and not searched.trials
+    assert searched.weights == [0, 0, 4, 4, 0.5][: 2 + number]
+    assert searched.by_extent == [False, True, False, True, True][: 2 + number]
+    np.testing.assert_array_equal(found.kernel, searched.kernels[-1])
+    assert record["misfit"] == misfits
 
 
 def test_where_that_does_not_help_the_kernels_of_a_beam_search_are_refined(searched, image):
-    judge_as(searched, 0.2, 0.2, 0.2, 0.2, 0.05)
+    judge_as(searched, *[0.2] * 6, 0.05)
     found, record = run(image)
     assert searched.trials == [[(400, 1100), WINDOW, WINDOW]] * 25
-    assert searched.asked[3:] == [
+    assert searched.asked[5:] == [
         ((400, 1100), searched.best[0][1].tobytes()),
         (WINDOW, searched.best[1][1].tobytes()),
     ]
     np.testing.assert_array_equal(found.kernel, searched.kernels[-1])
-    assert searched.weights == [0, 0, SPECTRAL_WEIGHT, 0, 0]
-    assert record["misfit"] == [0.2] * 4 + [0.05] and record["of_no_blur"] == 0.3
+    assert searched.weights == [0, 0, 4, 4, 0.5, 0, 0]
+    assert record["misfit"] == [0.2] * 6 + [0.05] and record["of_no_blur"] == 0.3
 
 
 @pytest.fixture
@@ -203,60 +204,65 @@ def phases(monkeypatch, searched):
 
 
 def test_before_a_beam_search_kernels_by_phase_retrieval_are_refined(phases, image):
-    judge_as(phases, 0.2, 0.18, 0.19, 0.2, 0.05)
+    misfits = [0.2, 0.18, 0.22, 0.19, 0.21, 0.2, 0.05]
+    judge_as(phases, *misfits)
     found, record = run(image)
-    likeliest = [phases.kernels[number].tobytes() for number in (1, 2, 0)]
+    likeliest = [phases.kernels[number].tobytes() for number in (1, 3, 0)]
     assert phases.phases_from == [likeliest] and not phases.trials
-    assert [start for _, start in phases.asked[3:]] == [
+    assert [start for _, start in phases.asked[5:]] == [
         kernel.tobytes() for kernel in phases.phases[0][:2]
     ]
-    assert phases.by_extent == [False, True, False, True, True]
-    assert record["misfit"] == [0.2, 0.18, 0.19, 0.2, 0.05]
-    np.testing.assert_array_equal(found.kernel, phases.kernels[4])
+    assert phases.by_extent[5:] == [True, True]
+    assert record["misfit"] == misfits
+    np.testing.assert_array_equal(found.kernel, phases.kernels[6])
 
 
 def test_a_kernel_by_phases_must_explain_more_and_does_not_count_unrefined(phases, image):
-    judge_as(phases, 0.2, 0.2, 0.2, 0.061, 0.059)  # of 0.3
+    judge_as(phases, *[0.2] * 5, 0.061, 0.059)  # of 0.3
     for kernel in phases.phases[0]:
         phases.misfits[kernel.tobytes()] = 0.01
     _, record = run(image)
-    assert record["misfit"] == [0.2, 0.2, 0.2, 0.061, 0.059]
+    assert record["misfit"] == [*[0.2] * 5, 0.061, 0.059]
 
 
-@pytest.mark.parametrize(("number", "asked"), [(0, 2), (1, 2), (2, 5), (3, 4)])
-def test_a_kernel_that_is_trusted_for_its_phases_ends_the_search(searched, image, number, asked):
-    judge_as(searched, 0.2, 0.21, 0.2, 0.2, 0.05)
-    searched.proven = [searched.kernels[number].tobytes()]
+@pytest.mark.parametrize(("number", "asked"), [(0, 2), (1, 2), (2, 3), (4, 5), (5, 7), (8, 9)])
+def test_a_kernel_that_is_trusted_for_its_phases_ends_the_search(phases, image, number, asked):
+    judge_as(phases, *[0.2, 0.21] * 3, 0.05, 0.2, 0.2)
+    if number == 8:  # by the beam search
+        judge_as(phases, *[0.2, 0.21] * 6)
+        asked = 12
+        number = 11
+    phases.proven = [phases.kernels[number].tobytes()]
     _, record = run(image)
-    assert len(record["misfit"]) == asked  # the third is bent to the spectrum
-    assert bool(searched.trials) == (asked > 3)
-    assert len(set(searched.to_prove)) == len(searched.to_prove)  # each but once
+    assert len(record["misfit"]) == asked  # the sixth was bent to the spectrum
+    assert bool(phases.trials) == (number == 11)
+    assert len(set(phases.to_prove)) == len(phases.to_prove)  # each but once
 
 
 def test_a_second_round_begins_with_what_the_first_has_found_and_then_there_is_a_beam_search(
     phases, image
 ):
-    judge_as(phases, 0.2, 0.2, 0.2, 0.15, 0.21, 0.17, *[0.19] * 3, 0.05)
+    judge_as(phases, *[0.2] * 5, 0.15, 0.21, 0.17, *[0.19] * 3, 0.05)
     found, record = run(image)
-    assert phases.phases_from[1] == [phases.kernels[number].tobytes() for number in (3, 5, 0)]
-    starts = [start for _, start in phases.asked[6:]]
+    assert phases.phases_from[1] == [phases.kernels[number].tobytes() for number in (5, 7, 0)]
+    starts = [start for _, start in phases.asked[8:]]
     assert starts[:3] == [kernel.tobytes() for kernel in phases.phases[1][:3]]
     assert starts[3] == phases.best[0][1].tobytes() and len(phases.trials) == 25
-    assert len(record["misfit"]) == 10
+    assert len(record["misfit"]) == 12
     np.testing.assert_array_equal(found.kernel, phases.kernels[-1])
 
 
 @pytest.mark.parametrize(
     ("steps", "rounds_left"),
-    # Three estimates are 300 steps, a round 1800, its three kernels 300 again.
-    [(301, 2), (2100, 2), (2101, 1), (2400, 1), (2401, 1), (4200, 1), (4201, 0), (4501, 0)],
+    # Five estimates are 500 steps, a round 1800, its three kernels 300 again.
+    [(501, 2), (2300, 2), (2301, 1), (2600, 1), (2601, 1), (4400, 1), (4401, 0), (4701, 0)],
 )
 def test_phase_retrieval_goes_on_where_it_was(phases, image, steps, rounds_left):
-    judge_as(phases, *[0.25] * 11)
+    judge_as(phases, *[0.25] * 13)
     task = Task((EstimateKernel(),), Restoration(image, SIZE))
     told = []
     whole, _ = run(image, on_step=lambda *step: told.append(step))
-    assert (len(phases.asked), len(phases.phases_from)) == (11, 2)
+    assert (len(phases.asked), len(phases.phases_from)) == (13, 2)
     assert told == sorted(told, key=lambda step: step[0])
     kernels, rounds = phases.kernels, phases.phases_from
     phases.asked.clear()
@@ -267,42 +273,42 @@ def test_phase_retrieval_goes_on_where_it_was(phases, image, steps, rounds_left)
     phases.asked.clear()
     told_again = []
     resumed, _ = run(image, checkpoint=checkpoint, on_step=lambda *step: told_again.append(step))
-    assert len(phases.asked) == 11 - done
+    assert len(phases.asked) == 13 - done
     assert phases.phases_from == rounds[2 - rounds_left : 2]
     assert told_again[-1] == told[-1]
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
 
 
 def test_what_is_doubtful_is_not_left_out_of_the_first_beam_search(searched, image):
-    judge_as(searched, *[0.2] * 4, 0.05)
+    judge_as(searched, *[0.2] * 6, 0.05)
     run(image, image > 0.9)
-    assert searched.left_out == [True, True, True, False, False]
+    assert searched.left_out == [True] * 5 + [False, False]
     assert searched.beams_left_out == [False]
 
 
 def test_where_nothing_is_doubtful_one_search_is_enough(searched, image):
-    judge_as(searched, *[0.2] * 5)
+    judge_as(searched, *[0.2] * 7)
     run(image, np.zeros(image.shape, bool))
     assert searched.beams_left_out == [False]
 
 
 def test_if_that_does_not_help_another_search_leaves_it_out(searched, image):
-    judge_as(searched, *[0.2] * 6, 0.05)
+    judge_as(searched, *[0.2] * 8, 0.05)
     found, record = run(image, image > 0.9)
-    assert searched.left_out == [True, True, True, False, False, True, True]
+    assert searched.left_out == [True] * 5 + [False, False, True, True]
     assert searched.beams_left_out == [False, True]
-    assert len(record["misfit"]) == 7
+    assert len(record["misfit"]) == 9
     np.testing.assert_array_equal(found.kernel, searched.kernels[-1])
 
 
-@pytest.mark.parametrize("steps", [101, 201, 420, 550, 700, 820])
+@pytest.mark.parametrize("steps", [101, 201, 401, 620, 750, 900, 1020])
 def test_two_searches_go_on_where_they_were(searched, image, steps):
-    judge_as(searched, *[0.3] * 7)
+    judge_as(searched, *[0.3] * 9)
     doubtful = image > 0.9
     task = Task((EstimateKernel(),), Restoration(image, SIZE, doubtful=doubtful))
     told = []
     whole, _ = run(image, doubtful, on_step=lambda *step: told.append(step))
-    assert len(searched.asked) == 7 and len(searched.trials) == 50
+    assert len(searched.asked) == 9 and len(searched.trials) == 50
     assert told == sorted(told, key=lambda step: step[0])
     kernels = searched.kernels
     searched.asked.clear()
@@ -316,7 +322,7 @@ def test_two_searches_go_on_where_they_were(searched, image, steps):
     resumed, _ = run(
         image, doubtful, checkpoint=checkpoint, on_step=lambda *step: told_again.append(step)
     )
-    assert (len(searched.asked), len(searched.trials)) == (7 - done, 50 - tried)
+    assert (len(searched.asked), len(searched.trials)) == (9 - done, 50 - tried)
     assert told_again[-1] == told[-1]
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
 
@@ -325,29 +331,30 @@ def test_two_searches_go_on_where_they_were(searched, image, steps):
 def test_a_kernel_of_the_beam_search_is_taken_if_its_refinement_loses_it(
     searched, image, refined, kept
 ):
-    judge_as(searched, 0.2, 0.2, 0.2, refined)
+    judge_as(searched, *[0.2] * 5, refined)
     _, kernel = searched.best[0]
     searched.misfits[kernel.tobytes()] = 0.05
     found, record = run(image)
-    np.testing.assert_array_equal(found.kernel, kernel if kept else searched.kernels[3])
-    assert record["misfit"] == [0.2, 0.2, 0.2, 0.05]
+    np.testing.assert_array_equal(found.kernel, kernel if kept else searched.kernels[5])
+    assert record["misfit"] == [*[0.2] * 5, 0.05]
 
 
 @pytest.mark.parametrize(
     ("misfits", "asked", "taken"),
     [
         ((0.119, 0.3), 2, 0),
-        ((0.127, 0.3, 0.126, 0.119), 4, 3),  # the only one that is trusted
+        ((0.127, 0.3, 0.126, 0.3, 0.3, 0.119), 6, 5),  # the only one that is trusted
         ((0.127, 0.089), 2, 1),
         ((0.127, 0.091, 0.089), 3, 2),  # those after the first must explain more
         ((0.127, 0.3, 0.089), 3, 2),
-        ((0.127, 0.3, 0.091, 0.085), 4, 3),
-        ((0.127, 0.3, 0.091, 0.3, 0.3), 5, 2),
-        ((0.20, 0.3, 0.19, 0.21, 0.30), 5, 2),  # none is trusted
-        ((0.20, 0.18, 0.19, 0.21, 0.30), 5, 1),
-        ((0.20, 0.3, 0.19, 0.21, 0.13), 5, 4),
-        ((0.305, 0.3, 0.29, 0.21, 0.30), 5, 3),
-        ((0.305, 0.3, 0.297, 0.31, 0.30), 5, 2),
+        ((0.127, 0.3, 0.091, 0.3, 0.089), 5, 4),
+        ((0.127, 0.3, 0.091, 0.3, 0.3, 0.085), 6, 5),
+        ((0.127, 0.3, 0.3, 0.091, 0.3, 0.3, 0.3), 7, 3),
+        ((0.20, 0.3, 0.19, 0.2, 0.2, 0.21, 0.30), 7, 2),  # none is trusted
+        ((0.20, 0.18, 0.19, 0.2, 0.2, 0.21, 0.30), 7, 1),
+        ((0.20, 0.3, 0.19, 0.2, 0.2, 0.21, 0.13), 7, 6),
+        ((0.305, 0.3, 0.29, 0.3, 0.3, 0.21, 0.30), 7, 5),
+        ((0.305, 0.3, 0.3, 0.3, 0.297, 0.31, 0.30), 7, 4),
     ],
 )
 def test_the_kernel_that_is_clearly_ahead_is_taken(searched, image, misfits, asked, taken):
@@ -375,7 +382,7 @@ def test_a_kernel_on_the_way_is_taken_if_it_is_clearly_ahead(
 
 def test_the_judge_prefers_the_right_kernel(monkeypatch, searched, image):
     monkeypatch.setattr(kernel_search, "Spectrum", Spectrum)
-    searched.kernels = [WRONG] * 4 + [RIGHT]
+    searched.kernels = [WRONG] * 6 + [RIGHT]
     found, record = run(image)
     np.testing.assert_array_equal(found.kernel, RIGHT)
     assert min(record["misfit"]) < record["misfit"][0] - 0.02
@@ -413,13 +420,13 @@ def test_a_small_images_kernel_is_not_judged(searched, image):
     assert len(searched.asked) == 1 and found.has_blur and "misfit" not in record
 
 
-@pytest.mark.parametrize("steps", [1, 3, 101, 201, 301, 330, 500, 550, 10_000])
+@pytest.mark.parametrize("steps", [1, 3, 101, 201, 301, 401, 501, 530, 700, 750, 10_000])
 def test_nothing_is_estimated_again_after_an_interruption(searched, image, steps):
-    judge_as(searched, *[0.3] * 5)
+    judge_as(searched, *[0.3] * 7)
     task = Task((EstimateKernel(),), Restoration(image, SIZE))
     told = []
     whole, _ = run(image, on_step=lambda *step: told.append(step))
-    assert len(searched.asked) == 5 and len(searched.trials) == 25
+    assert len(searched.asked) == 7 and len(searched.trials) == 25
     assert told == sorted(told, key=lambda step: step[0])
     kernels = searched.kernels
     searched.asked.clear()
@@ -435,16 +442,19 @@ def test_nothing_is_estimated_again_after_an_interruption(searched, image, steps
     resumed, record = run(
         image, checkpoint=checkpoint, on_step=lambda *step: told_again.append(step)
     )
-    assert len(searched.asked) == 5 - done and len(searched.trials) == 25 - tried
+    assert len(searched.asked) == 7 - done and len(searched.trials) == 25 - tried
     assert told_again[-1] == told[-1]
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
 
 
-def test_a_checkpoint_from_before_phase_retrieval_is_refused(searched, image):
+@pytest.mark.parametrize("first", [None, 3])
+def test_a_checkpoint_with_other_first_estimates_is_refused(searched, image, first):
     judge_as(searched, 0.08, 0.09)
     task = Task((EstimateKernel(),), Restoration(image, SIZE))
     checkpoint = unpack_checkpoint(checkpoint_in(task, "kernel estimate", 101))
-    older = {name: value for name, value in checkpoint.state.items() if name != "by_phases"}
+    older = {name: value for name, value in checkpoint.state.items() if name != "first"}
+    if first:
+        older["first"] = first
     with pytest.raises(CheckpointError, match="another version"):
         run(image, checkpoint=pack_checkpoint(replace(checkpoint, state=older)))
