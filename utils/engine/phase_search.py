@@ -26,9 +26,11 @@ LEAST_PIXELS = 2 * SEGMENT**2
 TRIES = 10
 
 # Right kernels of images with unusual spectra may leave this share of no blur's misfit, if they
-# give an image that is sparser by this factor than their mirror image does.
+# give an image that is sparser by this factor than their mirror image does. Of smaller images than
+# are searched here even wrong kernels had up to 1.19.
 UNUSUAL = 0.5
 SPARSER = 1.1
+SPARSER_IF_SMALL = 1.25
 
 # How much the image's spectrum counts when kernels are bent to it, and in how many steps.
 _WEIGHT = 10.0
@@ -192,15 +194,16 @@ def is_proven(blurry: np.ndarray, kernel: np.ndarray, misfit: float, of_no_blur:
     Parameters
     ----------
     blurry : (H, W) float array
-        The blurry image in [0, 1]; of a small one nothing is proven.
+        The blurry image in [0, 1]; of a small one more is asked.
     kernel : (kh, kw) array
         Non-negative, sum 1.
     misfit, of_no_blur : float
         See `utils.engine.likelihood.spectral_misfits`.
     """
-    if blurry.size < LEAST_PIXELS or misfit > UNUSUAL * of_no_blur:
+    if misfit > UNUSUAL * of_no_blur:
         return False
-    return mirror_ratio(blurry, kernel) >= SPARSER
+    asked = SPARSER if blurry.size >= LEAST_PIXELS else SPARSER_IF_SMALL
+    return mirror_ratio(blurry, kernel) >= asked
 
 
 def _window(blurry: np.ndarray, kernel_size: tuple[int, ...]) -> tuple[np.ndarray, float]:

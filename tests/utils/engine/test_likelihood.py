@@ -342,6 +342,11 @@ def test_only_a_small_and_clean_image_without_a_trusted_kernel_is_fitted(monkeyp
     assert stage.bytes_needed((500, 500), (15, 15)) == 0 < stage.bytes_needed((200, 220), (15, 15))
     give_misfits(monkeypatch, (WRONG, 0.09))
     assert not stage.applies(untrusted)
+    give_misfits(monkeypatch, (WRONG, 0.14))
+    assert stage.applies(untrusted)
+    with monkeypatch.context() as patch:
+        patch.setattr("utils.engine.phase_search.mirror_ratio", lambda blurry, kernel: 1.3)
+        assert not stage.applies(untrusted)  # it is proven
     small = replace(untrusted, blurry=untrusted.blurry[:150, :150])
     give_misfits(monkeypatch, (WRONG, 0.2))
     assert not stage.applies(small)  # too small to be judged

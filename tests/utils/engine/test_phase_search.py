@@ -66,7 +66,8 @@ def test_of_a_kernel_and_its_mirror_image_the_right_one_has_the_sparser_image(bl
         (0.1, 1.1, (256, 512), True),
         (0.1001, 1.5, (256, 512), False),
         (0.1, 1.0999, (256, 512), False),
-        (0.1, 1.5, (256, 511), False),
+        (0.1, 1.25, (256, 511), True),
+        (0.1, 1.2499, (256, 511), False),
     ],
 )
 def test_what_is_proven(monkeypatch, misfit, ratio, size, proven):

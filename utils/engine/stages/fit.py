@@ -208,8 +208,9 @@ class FitFromKernel(SmallFit):
 class FitIfUntrusted(SmallFit, JointFit):
     """Look for the kernel by the paper's method where no estimate of it is trusted.
 
-    The fit's kernel is taken if it explains the image's power spectrum better (see
-    `utils.engine.likelihood.is_trusted`); its image and its networks are not.
+    See `utils.engine.likelihood.is_trusted` and `utils.engine.phase_search.is_proven`. The fit's
+    kernel is taken if it explains the image's power spectrum better; its image and its networks
+    are not.
 
     Parameters
     ----------
@@ -226,12 +227,16 @@ class FitIfUntrusted(SmallFit, JointFit):
 
     def applies(self, restoration: Restoration) -> bool:
         from utils.engine.likelihood import NO_BLUR, is_trusted
+        from utils.engine.phase_search import is_proven
 
-        if not self.suits(restoration.blurry):
+        blurry, kernel = restoration.blurry, restoration.kernel
+        if not self.suits(blurry):
             return False
-        assert restoration.kernel is not None
-        misfits = judge(restoration.blurry, restoration.kernel, NO_BLUR)
-        return bool(misfits) and not is_trusted(*misfits)
+        assert kernel is not None
+        misfits = judge(blurry, kernel, NO_BLUR)
+        if not misfits or is_trusted(*misfits):
+            return False
+        return not is_proven(blurry, kernel, *misfits)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         from utils.engine.kernel_fit import centre
