@@ -97,10 +97,13 @@ class KernelSearch:
         if not self.spectrum:
             return True
         return any(
-            is_trusted(min(misfits), self.of_no_blur * self._share(number))
-            or self._proves_one(number)
+            self._is_trusted(min(misfits), number) or self._proves_one(number)
             for number, misfits in enumerate(self.misfits)
         )
+
+    def _is_trusted(self, misfit: float, number: int) -> bool:
+        """Whether a kernel of an estimate is trusted, and may end the search."""
+        return is_trusted(misfit, self.of_no_blur * self._share(number))
 
     def _is_by_phases(self, number: int) -> bool:
         return len(FIRST) <= number < len(FIRST) + len(self.by_phases)
@@ -128,14 +131,17 @@ class KernelSearch:
         """The kernel with the least misfit.
 
         Of each estimate, though, the last kernel counts if it is trusted and no other is ahead of
-        it by more than a margin.
+        it by more than a margin. Those by phases, which were bent to the spectrum, must be ahead of
+        all others by as much, unless they are trusted.
         """
         if not self.spectrum:
             return self.estimates[0][0]
-        found = [
-            self._choose(list(zip(*each, strict=True)), margin)
-            for each in zip(self.misfits, self.estimates, strict=True)
-        ]
+        found = []
+        for number, each in enumerate(zip(self.misfits, self.estimates, strict=True)):
+            misfit, kernel = self._choose(list(zip(*each, strict=True)), margin)
+            if self._is_by_phases(number) and not self._is_trusted(misfit, number):
+                misfit += margin
+            found.append((misfit, kernel))
         return min(found, key=itemgetter(0))[1]
 
     def _choose(self, found: list[Judged], margin: float) -> Judged:

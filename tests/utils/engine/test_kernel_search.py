@@ -9,7 +9,7 @@ from tests.pictures import hook
 from tests.runs import checkpoint_in
 from utils.engine import kernel_search
 from utils.engine.checkpoint import CheckpointError, pack_checkpoint, unpack_checkpoint
-from utils.engine.likelihood import Spectrum
+from utils.engine.likelihood import NO_BLUR, Spectrum
 from utils.engine.restore import Task, restore
 from utils.engine.stage import Restoration
 from utils.engine.stages import estimate
@@ -223,6 +223,24 @@ def test_a_kernel_by_phases_must_explain_more_and_does_not_count_unrefined(phase
         phases.misfits[kernel.tobytes()] = 0.01
     _, record = run(image)
     assert record["misfit"] == [*[0.2] * 5, 0.061, 0.059]
+
+
+@pytest.mark.parametrize(("by_beam", "taken"), [(0.189, 11), (0.191, 6)])
+def test_a_kernel_by_phases_that_is_not_trusted_must_be_clearly_ahead(
+    phases, image, by_beam, taken
+):
+    judge_as(phases, *[0.2] * 6, 0.18, *[0.2] * 4, by_beam, 0.2)
+    found, _ = run(image)
+    assert len(phases.asked) == 13
+    np.testing.assert_array_equal(found.kernel, phases.kernels[taken])
+
+
+def test_one_that_is_trusted_need_not_be(phases, image):
+    judge_as(phases, *[0.03] * 2, 0.016, *[0.03] * 3, 0.0095)
+    phases.misfits[NO_BLUR.tobytes()] = 0.05
+    found, record = run(image)
+    assert len(record["misfit"]) == 7
+    np.testing.assert_array_equal(found.kernel, phases.kernels[6])
 
 
 @pytest.mark.parametrize(("number", "asked"), [(0, 2), (1, 2), (2, 3), (4, 5), (5, 7), (8, 9)])
