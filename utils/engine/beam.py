@@ -22,6 +22,7 @@ from utils.engine.estimate_kernel import (
     at_scales,
     coarse_to_fine,
     list_scales,
+    reduced_size,
     resize_kernel,
     spectrum_counts,
     time_of_rounds,
@@ -233,7 +234,7 @@ class Beam:
         """What all trials at a scale take, if as many kernels as may be have come to it."""
         rounds = ROUNDS * len(self.kinds) if self._has_outlines(self.scales[number][0]) else 0
         coarser = self.scales[:number]
-        if any(spectrum_counts(_reduced(image_size, scale), size) for scale, size in coarser):
+        if any(spectrum_counts(reduced_size(image_size, scale), size) for scale, size in coarser):
             rounds += CAREFUL_ROUNDS * len(CAREFUL) * self._kept(number)
         one = time_of_rounds(image_size, kernel_size, [self.scales[number]])[0]
         return round(TENTHS * rounds * float(one))
@@ -248,10 +249,6 @@ def outline_scale(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> 
     (0.5, 1.0)
     """
     for scale, size in list_scales(kernel_size):
-        if scale > OUTLINE_SCALE - 1e-9 and can_judge(_reduced(image_size, scale), size):
+        if scale > OUTLINE_SCALE - 1e-9 and can_judge(reduced_size(image_size, scale), size):
             return scale
     return 1.0
-
-
-def _reduced(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    return round(image_size[0] * scale), round(image_size[1] * scale)

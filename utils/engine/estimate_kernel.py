@@ -43,7 +43,8 @@ POLISH_ROUNDS = 4
 POLISH_STRONGEST = 0.3
 POLISH_WEIGHT = 8000.0
 
-# Where the spectrum counts, in a few steps a round. What it tells too little of is coarse scales.
+# Where the spectrum counts, each round takes a few steps toward it. An image of fewer pixels a side
+# than this tells too little.
 SPECTRAL_STEPS = 15
 SMALLEST_SPECTRUM = 100
 
@@ -285,6 +286,12 @@ def spectrum_counts(image_size: tuple[int, int], kernel_size: tuple[int, int]) -
     return can_judge(image_size, kernel_size, SMALLEST_SPECTRUM)
 
 
+def spectrum_ever_counts(image_size: tuple[int, int], kernel_size: tuple[int, int]) -> bool:
+    """Whether it does so at any scale but full size."""
+    *smaller, _ = list_scales(kernel_size)
+    return any(spectrum_counts(reduced_size(image_size, scale), size) for scale, size in smaller)
+
+
 def weights_at(
     scale: float, rounds: int, selection: EdgeSelection = USUAL, *, is_first: bool
 ) -> np.ndarray:
@@ -392,7 +399,7 @@ def time_of_rounds(
         number = PIXELS_AT_LEAST + math.prod(
             min(scale * side, WINDOW + extent) + extent for side, extent in sides
         )
-        reduced = round(image_size[0] * scale), round(image_size[1] * scale)
+        reduced = reduced_size(image_size, scale)
         if spectral and scale < 1 and spectrum_counts(reduced, size):
             number += SPECTRAL_PIXELS * (min(SEGMENT, *reduced) / SEGMENT) ** 2
         return number
@@ -514,13 +521,17 @@ def resize_kernel(kernel: np.ndarray, size: tuple[int, int], scale: float) -> np
     return resized / resized.sum()
 
 
+def reduced_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The size of an image that is reduced to a scale."""
+    return round(image_size[0] * scale), round(image_size[1] * scale)
+
+
 def shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
     """Reduce an image to a scale of at most 1, smoothed so that nothing aliases."""
     if scale == 1:
         return image
     smooth = ndimage.gaussian_filter(image, 0.5 * (scale**-2 - 1) ** 0.5, mode="nearest")
-    size = tuple(round(side * scale) for side in image.shape)
-    return resample(smooth, size, scale, order=3)
+    return resample(smooth, reduced_size(image.shape, scale), scale, order=3)
 
 
 def _shrink_mask(mask: np.ndarray, scale: float) -> np.ndarray:

@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 
 from utils.engine.beam import Beam
-from utils.engine.estimate_kernel import Start, estimate_kernel, window_for
+from utils.engine.estimate_kernel import (
+    Start,
+    estimate_kernel,
+    spectrum_ever_counts,
+    window_for,
+)
 from utils.engine.kernel_fit import CLIPPED, centre, make_room
 from utils.engine.likelihood import NO_BLUR, Spectrum, can_judge, is_trusted
 from utils.engine.phase_search import LEAST_PIXELS, TRIES, find_by_phases, is_proven
@@ -17,11 +22,12 @@ WHOLE: Place = (slice(None), slice(None))
 
 # The first estimates: the weight of the spectrum at smaller scales, and whether they are by extent.
 # So much weight makes a kernel fit what is chance there, too, which the rounds at full size mend.
+# Where no smaller scale has a spectrum that tells enough, those with a weight are not made.
 FIRST = ((0.0, False), (0.0, True), (4.0, False), (4.0, True), (0.5, True))
 
 # One of several estimates may explain the spectrum by chance. To end the search, the first ones
-# but the very first may leave only this share of what any other may, and those by phases, which are
-# bent to the spectrum at full size, only that.
+# but the very first may leave only `FURTHER` of what any other may, and those by phases, whose
+# starts were bent to the spectrum at full size, only `BY_PHASES`.
 FURTHER = 0.75
 BY_PHASES = 0.5
 
@@ -66,14 +72,16 @@ class KernelSearch:
     def __init__(self, restoration: Restoration, noise: float, work: Work) -> None:
         self.blurry, self.doubtful = restoration.blurry, restoration.doubtful
         self.size, self.work = restoration.kernel_size, work
+        spectral = spectrum_ever_counts(self.blurry.shape, self.size)
+        self.first = tuple(each for each in FIRST if spectral or not each[0])
         state = work.state or {
-            "first": FIRST,
+            "first": self.first,
             "estimates": [],
             "by_phases": [],
             "beams": [],
             "before": 0,
         }
-        if state.get("first") != FIRST:
+        if state.get("first") != self.first:
             from utils.engine.checkpoint import CheckpointError  # PyTorch takes seconds
 
             raise CheckpointError("of another version of this program")
@@ -106,13 +114,14 @@ class KernelSearch:
         return is_trusted(misfit, self.of_no_blur * self._share(number))
 
     def _is_by_phases(self, number: int) -> bool:
-        return len(FIRST) <= number < len(FIRST) + len(self.by_phases)
+        first = len(self.first)
+        return first <= number < first + len(self.by_phases)
 
     def _share(self, number: int) -> float:
         """The share that an estimate may leave of what the first may, to end the search."""
         if self._is_by_phases(number):
             return BY_PHASES
-        return FURTHER if 0 < number < len(FIRST) else 1.0
+        return FURTHER if 0 < number < len(self.first) else 1.0
 
     def _proves_one(self, number: int) -> bool:
         """Whether the likeliest kernel of an estimate is trusted for its phases.
@@ -168,17 +177,17 @@ class KernelSearch:
         return make_room(self.likeliest(margin))
 
     def look_for_kernel(self) -> None:
-        """Estimate the kernel twice, and if neither is trusted, by the spectrum as well.
+        """Estimate the kernel twice, and if neither is trusted, up to three times by the spectrum.
 
         The two differ in what lies in the frame's middle: the kernel's centre of mass, or its
         extent's. Each has kernels of its own that it loses the way to, so both are made even if the
         first is trusted, and the likelier one counts.
         """
         sure = 2 if self.spectrum else 1
-        for number in range(len(self.estimates), len(FIRST)):
+        for number in range(len(self.estimates), len(self.first)):
             if number >= sure and self.trusts_one:
                 return
-            weight, by_extent = FIRST[number]
+            weight, by_extent = self.first[number]
             self._estimate(
                 WHOLE,
                 spectral_weight=weight,
@@ -199,7 +208,7 @@ class KernelSearch:
             if len(self.by_phases) == number * PHASE_KERNELS:
                 self._retrieve_phases(number)
             # As many of them are refined as there are estimates after the first ones.
-            refined = len(self.estimates) - len(FIRST)
+            refined = len(self.estimates) - len(self.first)
             for kernel in self.by_phases[refined : (number + 1) * PHASE_KERNELS]:
                 self._estimate(
                     WHOLE, (1.0, kernel), by_extent=True, doubtful=self.doubtful, is_bent=True
@@ -243,7 +252,7 @@ class KernelSearch:
         left_out: list[np.ndarray | None] = [None]
         if self.doubtful is not None and self.doubtful.any():
             left_out.append(self.doubtful)
-        refined = len(FIRST) + len(self.by_phases)  # with the estimates before
+        refined = len(self.first) + len(self.by_phases)  # with the estimates before
         for number, doubtful in enumerate(left_out):
             if number == len(self.beams):
                 self.beams.append(None)
@@ -313,7 +322,7 @@ class KernelSearch:
     def _tell(self, done: int, total: int, detail: str) -> None:
         """Report the work done of what is begun, after all that was done before."""
         known = {
-            "first": FIRST,
+            "first": self.first,
             "estimates": self.estimates,
             "by_phases": self.by_phases,
             "beams": list(self.beams),

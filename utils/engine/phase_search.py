@@ -18,16 +18,16 @@ from utils.engine.likelihood import SEGMENT, Spectrum
 from utils.engine.noise import estimate_residual
 from utils.images.kernels import crop_to_blurry
 
-# An image needs this many pixels. A single segment's spectrum does not say enough: on crops of
-# 255 x 255 pixels wrong kernels of 41 explain it better than the true one.
+# An image needs this many pixels for phase retrieval. A single segment's spectrum does not say
+# enough: on crops of 255 x 255 pixels wrong kernels of 41 explain it better than the true one.
 LEAST_PIXELS = 2 * SEGMENT**2
 
 # How many kernels share the power spectrum of each given one, from as many random starts.
 TRIES = 10
 
 # Right kernels of images with unusual spectra may leave this share of no blur's misfit, if they
-# give an image that is sparser by this factor than their mirror image does. Of smaller images than
-# are searched here even wrong kernels had up to 1.19.
+# give an image that is sparser by this factor than their mirror image does. On images too small for
+# phase retrieval even wrong kernels reached 1.19.
 UNUSUAL = 0.5
 SPARSER = 1.1
 SPARSER_IF_SMALL = 1.25
@@ -182,7 +182,8 @@ def mirror_ratio(blurry: np.ndarray, kernel: np.ndarray) -> float:
     -------
     float
         The ratio of the mirror image's `density` to the kernel's. Right kernels mostly have 1.1 to
-        1.5 on large images, symmetric ones 1, and those with wrong phases 0.95 to 1.05.
+        1.5 on large images, symmetric ones 1, and those with wrong phases 0.95 to 1.05; on small
+        images wrong ones have up to 1.19.
     """
     window, weight = _window(blurry, kernel.shape)
     return density(window, kernel[::-1, ::-1], weight) / density(window, kernel, weight)

@@ -20,6 +20,8 @@ from utils.engine.estimate_kernel import (
     list_scales,
     resize_kernel,
     spectrum_counts,
+    spectrum_ever_counts,
+    time_of_rounds,
 )
 from utils.engine.finish import finish
 from utils.engine.kernel_fit import (
@@ -162,6 +164,8 @@ def test_the_spectrum_counts_at_smaller_scales_where_it_tells_enough(monkeypatch
     ]
     assert counted == [(9, 9)] * ROUNDS  # of 106 x 113 pixels; the scale before has too few
     assert totals[0.1] > totals[0.0]
+    times = time_of_rounds((150, 160), (11, 13), list_scales((11, 13)), spectral=True)
+    assert (times[-ROUNDS:] == 1).all()  # at full size
     # At full size before and after the refinement, where the kernel is not bent to the spectrum.
     assert len(offered) == 2
     assert similarity(*kernels) > 0.7 and not np.array_equal(*kernels)
@@ -171,6 +175,13 @@ def test_the_spectrum_counts_at_smaller_scales_where_it_tells_enough(monkeypatch
         ((120, 120), (61, 9), False),
     ]:
         assert spectrum_counts(image_size, kernel_size) == counts
+    for image_size, kernel_size, counts in [
+        ((140, 200), (9, 9), False),
+        ((142, 200), (9, 9), True),
+        ((300, 300), (5, 5), False),
+        ((200, 300), (101, 9), False),
+    ]:
+        assert spectrum_ever_counts(image_size, kernel_size) == counts
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_a_kernel_by_phases_that_is_not_trusted_must_be_clearly_ahead(
     np.testing.assert_array_equal(found.kernel, phases.kernels[taken])
 
 
-def test_one_that_is_trusted_need_not_be(phases, image):
+def test_a_trusted_kernel_by_phases_need_not_be_clearly_ahead(phases, image):
     judge_as(phases, *[0.03] * 2, 0.016, *[0.03] * 3, 0.0095)
     phases.misfits[NO_BLUR.tobytes()] = 0.05
     found, record = run(image)
@@ -243,17 +243,17 @@ def test_one_that_is_trusted_need_not_be(phases, image):
     np.testing.assert_array_equal(found.kernel, phases.kernels[6])
 
 
-@pytest.mark.parametrize(("number", "asked"), [(0, 2), (1, 2), (2, 3), (4, 5), (5, 7), (8, 9)])
+@pytest.mark.parametrize(
+    ("number", "asked"),
+    # The first estimates are five; the next six are by phases, which prove nothing.
+    [(0, 2), (1, 2), (2, 3), (4, 5), (5, 13), (10, 13), (11, 12), (12, 13)],
+)
 def test_a_kernel_that_is_trusted_for_its_phases_ends_the_search(phases, image, number, asked):
-    judge_as(phases, *[0.2, 0.21] * 3, 0.05, 0.2, 0.2)
-    if number == 8:  # by the beam search
-        judge_as(phases, *[0.2, 0.21] * 6)
-        asked = 12
-        number = 11
+    judge_as(phases, *[0.2, 0.21] * 6, 0.2)
     phases.proven = [phases.kernels[number].tobytes()]
     _, record = run(image)
-    assert len(record["misfit"]) == asked  # the sixth was bent to the spectrum
-    assert bool(phases.trials) == (number == 11)
+    assert len(record["misfit"]) == asked
+    assert bool(phases.trials) == (asked > 5)
     assert len(set(phases.to_prove)) == len(phases.to_prove)  # each but once
 
 
@@ -464,6 +464,17 @@ def test_nothing_is_estimated_again_after_an_interruption(searched, image, steps
     assert told_again[-1] == told[-1]
     np.testing.assert_array_equal(resumed.kernel, whole.kernel)
     np.testing.assert_array_equal(resumed.sharp, whole.sharp)
+
+
+def test_a_kernel_too_small_for_smaller_scales_gets_no_estimates_by_the_spectrum(
+    monkeypatch, searched, image
+):
+    judge_as(searched, *[0.2] * 3, 0.05)
+    monkeypatch.setattr(kernel_search, "spectrum_ever_counts", lambda image_size, size: False)
+    found, record = run(image)
+    assert searched.weights == [0] * 4 and len(searched.trials) == 25
+    assert record["misfit"] == [*[0.2] * 3, 0.05]
+    np.testing.assert_array_equal(found.kernel, searched.kernels[3])
 
 
 @pytest.mark.parametrize("first", [None, 3])

@@ -36,11 +36,10 @@ class EstimateKernel(Stage):
     neither kernel explains the image's power spectrum, there are up to three more estimates, which
     follow it closely at smaller scales. If that does not help, kernels are looked for by phase
     retrieval, if the image is large, and then by a beam search over the scales, in some windows
-    too; they are refined until one is trusted. Each estimate also has kernels on its way, of
-    which one counts if the last is not trusted or clearly behind; of what the estimates give,
-    the likeliest is taken. Of a small image there is one more estimate from that kernel, of a
-    large one if the frame may have cut it
-    off. See `utils.engine.estimate_kernel.estimate_kernel`,
+    too; they are refined until one is trusted. Each estimate also has kernels on its way, of which
+    one counts if the last is not trusted or clearly behind; of what the estimates give, the
+    likeliest is taken. Of a small image there is one more estimate from that kernel, of a large one
+    if the frame may have cut it off. See `utils.engine.estimate_kernel.estimate_kernel`,
     `utils.engine.phase_search.find_by_phases` and `is_proven`, `utils.engine.beam.Beam`,
     `utils.engine.likelihood.spectral_misfits` and `is_trusted`.
 
@@ -50,7 +49,8 @@ class EstimateKernel(Stage):
         In how many windows kernels are looked for besides the whole image, if there is room.
     margin : float
         How much smaller than that of an estimate's last kernel, if it is trusted, the misfit of one
-        on its way must be.
+        on its way must be; and how much smaller than all others that of one found by phases, if it
+        is not trusted.
     """
 
     name: ClassVar[str] = "kernel estimate"
