@@ -197,15 +197,17 @@ class KernelSearch:
             )
 
     def look_by_phases(self) -> None:
-        """Look for kernels by phase retrieval, and refine them until one is trusted.
+        """Look for kernels by phase retrieval, and refine them, in rounds until one is trusted.
 
         A round begins with the likeliest kernels so far, and the kernels with the sparsest images
-        that come of it are refined.
+        that come of it are refined: all, for the one that is trusted may not be the best.
         """
         if not self.spectrum or self.blurry.size < LEAST_PIXELS:
             return
         for number in range(PHASE_ROUNDS):
             if len(self.by_phases) == number * PHASE_KERNELS:
+                if self.trusts_one:
+                    return
                 self._retrieve_phases(number)
             # As many of them are refined as there are estimates after the first ones.
             refined = len(self.estimates) - len(self.first)
@@ -213,8 +215,6 @@ class KernelSearch:
                 self._estimate(
                     WHOLE, (1.0, kernel), by_extent=True, doubtful=self.doubtful, is_bent=True
                 )
-                if self.trusts_one:
-                    return
 
     def _retrieve_phases(self, number: int) -> None:
         """Make a round of phase retrieval, which is the same whenever it is made."""

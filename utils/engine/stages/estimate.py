@@ -78,8 +78,7 @@ class EstimateKernel(Stage):
         work.note(noise=round(noise, 5))
         search = KernelSearch(restoration, noise, work)
         search.look_for_kernel()
-        if not search.trusts_one:
-            search.look_by_phases()
+        search.look_by_phases()
         if not search.trusts_one:
             search.look_by_beam(self.windows)
         kernel = search.settle(self.margin)
