@@ -29,7 +29,7 @@ FIRST = ((0.0, False), (0.0, True), (4.0, False), (4.0, True), (0.5, True))
 # but the very first may leave only `FURTHER` of what any other may, and those by phases, whose
 # starts were bent to the spectrum at full size, only `BY_PHASES`.
 FURTHER = 0.75
-BY_PHASES = 0.5
+BY_PHASES = 0.3
 
 # Images of so many pixels have few edges, and want them gone over again.
 SMALL = 100_000

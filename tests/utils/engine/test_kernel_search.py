@@ -204,7 +204,7 @@ def phases(monkeypatch, searched):
 
 
 def test_before_a_beam_search_kernels_by_phase_retrieval_are_refined(phases, image):
-    misfits = [0.2, 0.18, 0.22, 0.19, 0.21, 0.2, 0.05, 0.055]
+    misfits = [0.2, 0.18, 0.22, 0.19, 0.21, 0.2, 0.03, 0.032]
     judge_as(phases, *misfits)
     found, record = run(image)
     likeliest = [phases.kernels[number].tobytes() for number in (1, 3, 0)]
@@ -218,20 +218,20 @@ def test_before_a_beam_search_kernels_by_phase_retrieval_are_refined(phases, ima
 
 
 def test_a_kernel_by_phases_must_explain_more_and_does_not_count_unrefined(phases, image):
-    judge_as(phases, *[0.2] * 5, *[0.061] * 3, 0.061, 0.059, 0.2)  # of 0.3
+    judge_as(phases, *[0.2] * 5, *[0.0361] * 4, 0.0359, 0.2)  # of 0.3
     for kernel in phases.phases[0]:
         phases.misfits[kernel.tobytes()] = 0.01
     _, record = run(image)
-    assert record["misfit"] == [*[0.2] * 5, *[0.061] * 3, 0.061, 0.059, 0.2]
+    assert record["misfit"] == [*[0.2] * 5, *[0.036] * 5, 0.2]
     assert not phases.trials
 
 
 @pytest.mark.parametrize("steps", [2350, 2401, 2501, 2600])
 def test_all_of_a_round_are_refined_even_after_an_interruption(phases, image, steps):
-    judge_as(phases, *[0.25] * 5, 0.05, 0.2, 0.04)
+    judge_as(phases, *[0.25] * 5, 0.03, 0.2, 0.02)
     task = Task((EstimateKernel(),), Restoration(image, SIZE))
     whole, record = run(image)
-    assert record["misfit"] == [*[0.25] * 5, 0.05, 0.2, 0.04]
+    assert record["misfit"] == [*[0.25] * 5, 0.03, 0.2, 0.02]
     np.testing.assert_array_equal(whole.kernel, phases.kernels[7])
     phases.asked.clear()
     checkpoint = checkpoint_in(task, "kernel estimate", steps)
@@ -254,8 +254,8 @@ def test_a_kernel_by_phases_that_is_not_trusted_must_be_clearly_ahead(
 
 
 def test_a_trusted_kernel_by_phases_need_not_be_clearly_ahead(phases, image):
-    judge_as(phases, *[0.03] * 2, 0.016, *[0.03] * 3, 0.0095, 0.03)
-    phases.misfits[NO_BLUR.tobytes()] = 0.05
+    judge_as(phases, *[0.05] * 2, 0.0095, *[0.05] * 3, 0.0035, 0.05)
+    phases.misfits[NO_BLUR.tobytes()] = 0.03
     found, record = run(image)
     assert len(record["misfit"]) == 8
     np.testing.assert_array_equal(found.kernel, phases.kernels[6])
