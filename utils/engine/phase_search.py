@@ -14,7 +14,7 @@ from scipy import fft
 from utils.engine.deconvolution import EXPONENT, deconvolve, noise_weight
 from utils.engine.estimate_kernel import window_for
 from utils.engine.kernel_fit import CLIPPED, centre, prune
-from utils.engine.likelihood import SEGMENT, Spectrum
+from utils.engine.likelihood import SEGMENT, Spectrum, is_trusted
 from utils.engine.noise import estimate_residual
 from utils.images.kernels import crop_to_blurry
 
@@ -205,6 +205,13 @@ def is_proven(blurry: np.ndarray, kernel: np.ndarray, misfit: float, of_no_blur:
         return False
     asked = SPARSER if blurry.size >= LEAST_PIXELS else SPARSER_IF_SMALL
     return mirror_ratio(blurry, kernel) >= asked
+
+
+def is_trusted_or_proven(
+    blurry: np.ndarray, kernel: np.ndarray, misfit: float, of_no_blur: float
+) -> bool:
+    """Whether a kernel is trusted, by the spectrum or for its phases (see `is_proven`)."""
+    return is_trusted(misfit, of_no_blur) or is_proven(blurry, kernel, misfit, of_no_blur)
 
 
 def _window(blurry: np.ndarray, kernel_size: tuple[int, ...]) -> tuple[np.ndarray, float]:

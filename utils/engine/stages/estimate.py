@@ -96,9 +96,9 @@ class EstimateKernel(Stage):
 class CheckKernel(Stage):
     """Leave the image as it is if the kernel explains its spectrum hardly better than no blur.
 
-    That is so only if the kernel is not trusted (see `utils.engine.likelihood.is_trusted`); what it
-    gives is then written beside. Of one that is hardly likelier, or not trusted even for its phases
-    (see `utils.engine.phase_search.is_proven`), a doubt is noted.
+    That is so only if the kernel is not trusted (see
+    `utils.engine.phase_search.is_trusted_or_proven`); what it gives is then written beside. Of one
+    that is hardly likelier, or not trusted, a doubt is noted.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ class CheckKernel(Stage):
     doubt: float = 0.03
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
-        from utils.engine.likelihood import NO_BLUR, is_trusted
-        from utils.engine.phase_search import is_proven
+        from utils.engine.likelihood import NO_BLUR
+        from utils.engine.phase_search import is_trusted_or_proven
 
         assert restoration.kernel is not None and restoration.sharp is not None
         blurry, kernel = restoration.blurry, restoration.kernel
@@ -122,7 +122,7 @@ class CheckKernel(Stage):
         work.step(1, 1)
         if misfits:
             misfit, of_no_blur = misfits
-            trusted = is_trusted(misfit, of_no_blur)
+            trusted = is_trusted_or_proven(blurry, kernel, misfit, of_no_blur)
             if not trusted and misfit > (1 - self.least) * of_no_blur:
                 work.note(doubt=REFUSED)
                 point = np.zeros(kernel.shape)
@@ -135,7 +135,7 @@ class CheckKernel(Stage):
                 )
             if misfit > of_no_blur - self.doubt:
                 work.note(doubt=HARDLY_LIKELIER)
-            elif not trusted and not is_proven(blurry, kernel, misfit, of_no_blur):
+            elif not trusted:
                 work.note(doubt=UNTRUSTED)
         if kernel.max() == 1:
             work.note(doubt=COLLAPSED)

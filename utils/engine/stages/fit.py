@@ -208,9 +208,8 @@ class FitFromKernel(SmallFit):
 class FitIfUntrusted(SmallFit, JointFit):
     """Look for the kernel by the paper's method where no estimate of it is trusted.
 
-    See `utils.engine.likelihood.is_trusted` and `utils.engine.phase_search.is_proven`. The fit's
-    kernel is taken if it explains the image's power spectrum better; its image and its networks
-    are not.
+    See `utils.engine.phase_search.is_trusted_or_proven`. The fit's kernel is taken if it explains
+    the image's power spectrum better; its image and its networks are not.
 
     Parameters
     ----------
@@ -226,17 +225,15 @@ class FitIfUntrusted(SmallFit, JointFit):
         return "no estimate of the kernel explains the image's spectrum"
 
     def applies(self, restoration: Restoration) -> bool:
-        from utils.engine.likelihood import NO_BLUR, is_trusted
-        from utils.engine.phase_search import is_proven
+        from utils.engine.likelihood import NO_BLUR
+        from utils.engine.phase_search import is_trusted_or_proven
 
         blurry, kernel = restoration.blurry, restoration.kernel
         if not self.suits(blurry):
             return False
         assert kernel is not None
         misfits = judge(blurry, kernel, NO_BLUR)
-        if not misfits or is_trusted(*misfits):
-            return False
-        return not is_proven(blurry, kernel, *misfits)
+        return bool(misfits) and not is_trusted_or_proven(blurry, kernel, *misfits)
 
     def run(self, restoration: Restoration, work: Work) -> Restoration:
         from utils.engine.kernel_fit import centre
